@@ -1,0 +1,409 @@
+"""PDUs as values, and their bytes (SMPP 3.4, §4).
+
+A body is decoded by `decode(command_id, body, sequence_number)`; a PDU gives its bytes by `encode()`. Field names are the
+specification's. Text of the protocol (addresses, ids) is `str`, read as Latin-1 so that no octet of a peer can fail;
+`short_message` stays `bytes`. Optional parameters are a mapping of tag to value, unknown ones included.
+
+The two bodies of the hot path have their own code: `SubmitEncoder` joins what is constant for an account with what changes
+from message to message, and the reader of `deliver_sm` (and `submit_sm`, the same layout) is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import Struct as Layout
+from types import MappingProxyType
+from typing import ClassVar, TypeAlias
+
+import msgspec
+
+from smpp.constants import CommandId
+from smpp.errors import MalformedPDU
+
+__all__ = [
+    "HEADER",
+    "NO_TLVS",
+    "PDU",
+    "Bind",
+    "BindReceiver",
+    "BindResp",
+    "BindTransceiver",
+    "BindTransmitter",
+    "DataSM",
+    "DeliverSM",
+    "SubmitEncoder",
+    "SubmitSM",
+    "decode",
+    "encode_response",
+    "encode_tlv",
+]
+
+HEADER = Layout(">IIII")
+"""command_length, command_id, command_status, sequence_number (§3.2)."""
+
+TLVs: TypeAlias = Mapping[int, bytes]
+NO_TLVS: TLVs = MappingProxyType({})
+
+_TLV = Layout(">HH")
+_OCTET = tuple(bytes((n,)) for n in range(256))
+
+
+def encode_tlv(tag: int, value: bytes) -> bytes:
+    """One optional parameter (§5.3.1)."""
+    return _TLV.pack(tag, len(value)) + value
+
+
+def _encode_tlvs(tlvs: TLVs) -> bytes:
+    return b"".join([encode_tlv(tag, value) for tag, value in tlvs.items()])
+
+
+def _decode_tlvs(body: bytes, at: int) -> TLVs:
+    tlvs = {}
+    end = len(body)
+    while at < end:
+        if end - at < 4:
+            raise MalformedPDU("optional parameter cut short")
+        tag, length = _TLV.unpack_from(body, at)
+        at += 4
+        if length > end - at:
+            raise MalformedPDU(f"optional parameter 0x{tag:04X} longer than its PDU")
+        tlvs[tag] = body[at : at + length]
+        at += length
+    return tlvs
+
+
+def _c_octet(value: str, size: int, field: str) -> bytes:
+    """`value` with its NUL; refused, never cut, when it does not fit in `size` octets (§3.1)."""
+    octets = value.encode("latin-1")
+    if len(octets) >= size or b"\0" in octets:
+        raise ValueError(f"{field} does not fit: at most {size - 1} octets, none of them NUL")
+    return octets + b"\0"
+
+
+class _Reader:
+    """Walks the mandatory parameters of one body."""
+
+    __slots__ = ("at", "body")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.at = 0
+
+    def c_octet(self) -> str:
+        end = self.body.find(b"\0", self.at)
+        if end < 0:
+            raise MalformedPDU("string without its NUL")
+        value = self.body[self.at : end].decode("latin-1")
+        self.at = end + 1
+        return value
+
+    def octet(self) -> int:
+        if self.at >= len(self.body):
+            raise MalformedPDU("body ends before its mandatory parameters")
+        self.at += 1
+        return self.body[self.at - 1]
+
+    def tlvs(self) -> TLVs:
+        return _decode_tlvs(self.body, self.at) if self.at < len(self.body) else NO_TLVS
+
+
+class PDU(msgspec.Struct, gc=False):
+    """A request or response with a body. Subclasses say which."""
+
+    command_id: ClassVar[CommandId]
+
+    def encode_body(self) -> bytes:
+        raise NotImplementedError
+
+    def encode(self, sequence_number: int) -> bytes:
+        """The whole request: header and body."""
+        body = self.encode_body()
+        return HEADER.pack(16 + len(body), self.command_id, 0, sequence_number) + body
+
+
+class Bind(PDU, gc=False):
+    """bind_receiver, bind_transmitter or bind_transceiver (§4.1)."""
+
+    sequence_number: int = 0
+    system_id: str = ""
+    password: str = ""
+    system_type: str = ""
+    interface_version: int = 0x34
+    addr_ton: int = 0
+    addr_npi: int = 0
+    address_range: str = ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(system_id={self.system_id!r})"
+
+    def encode_body(self) -> bytes:
+        return b"".join(
+            (
+                _c_octet(self.system_id, 16, "system_id"),
+                _c_octet(self.password, 9, "password"),
+                _c_octet(self.system_type, 13, "system_type"),
+                bytes((self.interface_version, self.addr_ton, self.addr_npi)),
+                _c_octet(self.address_range, 41, "address_range"),
+            )
+        )
+
+    @classmethod
+    def decode_body(cls, body: bytes, sequence_number: int) -> Bind:
+        read = _Reader(body)
+        return cls(
+            sequence_number=sequence_number,
+            system_id=read.c_octet(),
+            password=read.c_octet(),
+            system_type=read.c_octet(),
+            interface_version=read.octet(),
+            addr_ton=read.octet(),
+            addr_npi=read.octet(),
+            address_range=read.c_octet(),
+        )
+
+
+class BindReceiver(Bind, gc=False):
+    command_id = CommandId.BIND_RECEIVER
+
+
+class BindTransmitter(Bind, gc=False):
+    command_id = CommandId.BIND_TRANSMITTER
+
+
+class BindTransceiver(Bind, gc=False):
+    command_id = CommandId.BIND_TRANSCEIVER
+
+
+class BindResp(msgspec.Struct, gc=False, frozen=True):
+    """The answer to a bind: its status, and who the SMSC says it is."""
+
+    command_status: int
+    system_id: str = ""
+
+
+class _ShortMessage(PDU, gc=False):
+    """The body that submit_sm (§4.4.1) and deliver_sm (§4.6.1) share."""
+
+    sequence_number: int = 0
+    service_type: str = ""
+    source_addr_ton: int = 0
+    source_addr_npi: int = 0
+    source_addr: str = ""
+    dest_addr_ton: int = 0
+    dest_addr_npi: int = 0
+    destination_addr: str = ""
+    esm_class: int = 0
+    protocol_id: int = 0
+    priority_flag: int = 0
+    schedule_delivery_time: str = ""
+    validity_period: str = ""
+    registered_delivery: int = 0
+    replace_if_present_flag: int = 0
+    data_coding: int = 0
+    sm_default_msg_id: int = 0
+    short_message: bytes = b""
+    tlvs: TLVs = NO_TLVS
+
+    def encode_body(self) -> bytes:
+        if len(self.short_message) > 254:
+            raise ValueError("short_message holds at most 254 octets: segment it or use message_payload")
+        return b"".join(
+            (
+                _c_octet(self.service_type, 6, "service_type"),
+                bytes((self.source_addr_ton, self.source_addr_npi)),
+                _c_octet(self.source_addr, 21, "source_addr"),
+                bytes((self.dest_addr_ton, self.dest_addr_npi)),
+                _c_octet(self.destination_addr, 21, "destination_addr"),
+                bytes((self.esm_class, self.protocol_id, self.priority_flag)),
+                _c_octet(self.schedule_delivery_time, 17, "schedule_delivery_time"),
+                _c_octet(self.validity_period, 17, "validity_period"),
+                bytes((self.registered_delivery, self.replace_if_present_flag, self.data_coding)),
+                bytes((self.sm_default_msg_id, len(self.short_message))),
+                self.short_message,
+                _encode_tlvs(self.tlvs),
+            )
+        )
+
+    @classmethod
+    def decode_body(cls, body: bytes, sequence_number: int) -> _ShortMessage:
+        try:
+            a = body.index(b"\0")
+            b = body.index(b"\0", a + 3)
+            c = body.index(b"\0", b + 3)
+            d = body.index(b"\0", c + 4)
+            e = body.index(b"\0", d + 1)
+            registered, replace, data_coding, default_id, length = body[e + 1 : e + 6]
+        except ValueError:
+            raise MalformedPDU("body ends before its mandatory parameters") from None
+        start = e + 6
+        end = start + length
+        if end > len(body):
+            raise MalformedPDU(f"sm_length says {length} octets, the body has {len(body) - start}")
+        return cls(
+            sequence_number,
+            body[:a].decode("latin-1") if a else "",
+            body[a + 1],
+            body[a + 2],
+            body[a + 3 : b].decode("latin-1"),
+            body[b + 1],
+            body[b + 2],
+            body[b + 3 : c].decode("latin-1"),
+            body[c + 1],
+            body[c + 2],
+            body[c + 3],
+            body[c + 4 : d].decode("latin-1") if d > c + 4 else "",
+            body[d + 1 : e].decode("latin-1") if e > d + 1 else "",
+            registered,
+            replace,
+            data_coding,
+            default_id,
+            body[start:end],
+            _decode_tlvs(body, end) if end < len(body) else NO_TLVS,
+        )
+
+
+class SubmitSM(_ShortMessage, gc=False):
+    command_id = CommandId.SUBMIT_SM
+
+
+class DeliverSM(_ShortMessage, gc=False):
+    command_id = CommandId.DELIVER_SM
+
+
+class DataSM(PDU, gc=False):
+    """data_sm (§4.7.1): the text, if any, is in the message_payload parameter."""
+
+    command_id = CommandId.DATA_SM
+
+    sequence_number: int = 0
+    service_type: str = ""
+    source_addr_ton: int = 0
+    source_addr_npi: int = 0
+    source_addr: str = ""
+    dest_addr_ton: int = 0
+    dest_addr_npi: int = 0
+    destination_addr: str = ""
+    esm_class: int = 0
+    registered_delivery: int = 0
+    data_coding: int = 0
+    tlvs: TLVs = NO_TLVS
+
+    @property
+    def short_message(self) -> bytes:
+        """data_sm has no such field: empty, so that both deliveries read alike."""
+        return b""
+
+    def encode_body(self) -> bytes:
+        return b"".join(
+            (
+                _c_octet(self.service_type, 6, "service_type"),
+                bytes((self.source_addr_ton, self.source_addr_npi)),
+                _c_octet(self.source_addr, 65, "source_addr"),
+                bytes((self.dest_addr_ton, self.dest_addr_npi)),
+                _c_octet(self.destination_addr, 65, "destination_addr"),
+                bytes((self.esm_class, self.registered_delivery, self.data_coding)),
+                _encode_tlvs(self.tlvs),
+            )
+        )
+
+    @classmethod
+    def decode_body(cls, body: bytes, sequence_number: int) -> DataSM:
+        read = _Reader(body)
+        return cls(
+            sequence_number=sequence_number,
+            service_type=read.c_octet(),
+            source_addr_ton=read.octet(),
+            source_addr_npi=read.octet(),
+            source_addr=read.c_octet(),
+            dest_addr_ton=read.octet(),
+            dest_addr_npi=read.octet(),
+            destination_addr=read.c_octet(),
+            esm_class=read.octet(),
+            registered_delivery=read.octet(),
+            data_coding=read.octet(),
+            tlvs=read.tlvs(),
+        )
+
+
+Request: TypeAlias = Bind | SubmitSM | DeliverSM | DataSM
+
+_REQUESTS: dict[int, type[Bind] | type[_ShortMessage] | type[DataSM]] = {
+    cls.command_id: cls for cls in (BindReceiver, BindTransmitter, BindTransceiver, SubmitSM, DeliverSM, DataSM)
+}
+
+
+def decode(command_id: int, body: bytes, sequence_number: int) -> Request | None:
+    """Read the body of a request, or answer None for a command that carries none we know.
+
+    Raises `MalformedPDU` when the body does not hold what the command says, and nothing else.
+    """
+    cls = _REQUESTS.get(command_id)
+    return None if cls is None else cls.decode_body(body, sequence_number)  # type: ignore[return-value]
+
+
+def encode_response(command_id: int, command_status: int, sequence_number: int, body: bytes = b"") -> bytes:
+    """A response PDU. For submit_sm_resp and deliver_sm_resp the body is the message_id with its NUL."""
+    return HEADER.pack(16 + len(body), command_id, command_status, sequence_number) + body
+
+
+class SubmitEncoder:
+    """Makes bodies of submit_sm for one source address and one set of flags.
+
+    `service_type`, source, destination TON/NPI and `registered_delivery` are constant for a lane, so they are encoded once.
+    Raises ValueError at construction for a field that does not fit: nothing is ever cut.
+    """
+
+    __slots__ = ("_flags", "_prefix", "_registered")
+
+    def __init__(
+        self,
+        *,
+        source_addr: str,
+        source_addr_ton: int,
+        source_addr_npi: int,
+        dest_addr_ton: int,
+        dest_addr_npi: int,
+        service_type: str = "",
+        registered_delivery: int = 1,
+    ) -> None:
+        self._prefix = b"".join(
+            (
+                _c_octet(service_type, 6, "service_type"),
+                bytes((source_addr_ton, source_addr_npi)),
+                _c_octet(source_addr, 21, "source_addr"),
+                bytes((dest_addr_ton, dest_addr_npi)),
+            )
+        )
+        self._registered = registered_delivery
+        self._flags: dict[tuple[int, int, int], tuple[bytes, bytes]] = {}
+
+    def encode(
+        self,
+        destination_addr: str,
+        short_message: bytes,
+        esm_class: int = 0,
+        data_coding: int = 0,
+        priority_flag: int = 0,
+        validity_period: bytes = b"",
+        tlvs: bytes = b"",
+    ) -> bytes:
+        """A body. `destination_addr` is at most 20 digits without `+`, `validity_period` has no NUL, `tlvs` are encoded."""
+        key = (esm_class, data_coding, priority_flag)
+        flags = self._flags.get(key)
+        if flags is None:
+            flags = self._flags[key] = (
+                bytes((0, esm_class, 0, priority_flag, 0)),
+                bytes((0, self._registered, 0, data_coding, 0)),
+            )
+        return b"".join(
+            (
+                self._prefix,
+                destination_addr.encode("latin-1"),
+                flags[0],
+                validity_period,
+                flags[1],
+                _OCTET[len(short_message)],
+                short_message,
+                tlvs,
+            )
+        )

@@ -1,0 +1,482 @@
+"""One SMPP session without its socket: bytes and time in, events and bytes out.
+
+The same class is the ESME of the gateway and the SMSC of the simulator. It owns everything that is decided by the bytes and
+the clock alone: framing, the window, sequence numbers, response timeouts, enquire_link, unbind from either side, generic_nack.
+It reads no clock and touches no socket (`link.py` and `simulator.py` do), so every path can be tested with plain numbers.
+
+What must be true, whatever the peer sends:
+
+- Each submitted request ends exactly once: in a `Response`, or in `Expired`, or in `Closed.unanswered`. The last two mean that
+  nobody knows whether it was accepted. A `LateResponse` may still follow an `Expired`.
+- A request is registered before its bytes are handed out; `in_flight` never passes `window`.
+- Sequence numbers of ours and of the peer live in different maps; ours wrap at 0x7FFFFFFF and skip those still in flight.
+- A peer's bytes end in an event, an answer, a generic_nack or `Closed`; never in an exception.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, TypeAlias
+
+import msgspec
+
+from smpp.constants import RESPONSE, CommandId, CommandStatus
+from smpp.errors import FramingError, LocalProtocolError, MalformedPDU
+from smpp.pdu import HEADER, Bind, BindResp, DataSM, DeliverSM, SubmitSM, decode, encode_response
+
+__all__ = [
+    "Closed",
+    "Event",
+    "Expired",
+    "LateResponse",
+    "Malformed",
+    "Response",
+    "Role",
+    "Session",
+    "State",
+    "Unexpected",
+]
+
+MAX_SEQUENCE_NUMBER = 0x7FFFFFFF  # §5.1.4
+MAX_PDU = 65_536 + 512
+"""Longest PDU taken: one message_payload of 64 KiB with its mandatory parameters. A longer one ends the session."""
+
+_LATE_KEPT = 4
+"""Expired requests remembered for a late answer, as a multiple of the window."""
+
+_SUBMIT_SM = int(CommandId.SUBMIT_SM)
+_SUBMIT_SM_RESP = int(CommandId.SUBMIT_SM_RESP)
+_DELIVER_SM = int(CommandId.DELIVER_SM)
+_DELIVER_SM_RESP = int(CommandId.DELIVER_SM_RESP)
+_DATA_SM = int(CommandId.DATA_SM)
+_DATA_SM_RESP = int(CommandId.DATA_SM_RESP)
+_ENQUIRE_LINK = int(CommandId.ENQUIRE_LINK)
+_ENQUIRE_LINK_RESP = int(CommandId.ENQUIRE_LINK_RESP)
+_UNBIND = int(CommandId.UNBIND)
+_UNBIND_RESP = int(CommandId.UNBIND_RESP)
+_GENERIC_NACK = int(CommandId.GENERIC_NACK)
+_BINDS = frozenset((CommandId.BIND_RECEIVER, CommandId.BIND_TRANSMITTER, CommandId.BIND_TRANSCEIVER))
+_BIND_RESPS = frozenset(int(command) | RESPONSE for command in _BINDS)
+
+
+class Role(Enum):
+    ESME = "esme"
+    SMSC = "smsc"
+
+
+class State(Enum):
+    """§2.2, with BINDING and UNBINDING told apart because they have deadlines."""
+
+    OPEN = "open"
+    BINDING = "binding"
+    BOUND_TX = "bound_tx"
+    BOUND_RX = "bound_rx"
+    BOUND_TRX = "bound_trx"
+    UNBINDING = "unbinding"
+    CLOSED = "closed"
+
+
+_BOUND = {
+    int(CommandId.BIND_TRANSMITTER): State.BOUND_TX,
+    int(CommandId.BIND_RECEIVER): State.BOUND_RX,
+    int(CommandId.BIND_TRANSCEIVER): State.BOUND_TRX,
+}
+_SENDING = {Role.ESME: (State.BOUND_TX, State.BOUND_TRX), Role.SMSC: (State.BOUND_RX, State.BOUND_TRX)}
+_RECEIVING = {Role.ESME: (State.BOUND_RX, State.BOUND_TRX), Role.SMSC: (State.BOUND_TX, State.BOUND_TRX)}
+
+
+class Response(msgspec.Struct, gc=False):
+    """The peer answered a request: `context` is what came with it, `message_id` is empty where the answer has none."""
+
+    context: Any
+    command_status: int
+    message_id: str
+
+
+class LateResponse(msgspec.Struct, gc=False):
+    """An answer to a request that had already ended in `Expired`."""
+
+    context: Any
+    command_status: int
+    message_id: str
+
+
+class Expired(msgspec.Struct, gc=False):
+    """No answer within the response timeout: whether the request was accepted is unknown."""
+
+    context: Any
+
+
+class Malformed(msgspec.Struct, gc=False):
+    """The peer sent a PDU that could not be read; it was nacked."""
+
+    command_id: int
+    reason: str
+
+
+class Unexpected(msgspec.Struct, gc=False):
+    """A response to nothing we asked, or a request that this state or role does not take; it was refused."""
+
+    command_id: int
+
+
+class Closed(msgspec.Struct):
+    """The session is over. `unanswered` are the contexts whose outcome is unknown; `clean` after an orderly unbind."""
+
+    reason: str
+    unanswered: list[Any]
+    clean: bool = False
+
+
+Event: TypeAlias = (
+    Response
+    | LateResponse
+    | Expired
+    | Malformed
+    | Unexpected
+    | Closed
+    | Bind
+    | BindResp
+    | SubmitSM
+    | DeliverSM
+    | DataSM
+)
+
+
+class Session:
+    """See the module. Times are seconds of one monotonic clock.
+
+    `window` is the most requests of ours that may be unanswered. `enquire_link` is the silence of the peer after which it is
+    asked whether it lives; it then has `enquire_timeout` to answer. `drain` is how long answers are awaited once an unbind
+    has come in.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        window: int = 10,
+        response_timeout: float = 60.0,
+        enquire_link: float = 30.0,
+        enquire_timeout: float = 10.0,
+        drain: float = 5.0,
+        max_pdu: int = MAX_PDU,
+    ) -> None:
+        self.role = role
+        self.state = State.OPEN
+        self.window = window
+        self._response_timeout = response_timeout
+        self._enquire_link = enquire_link
+        self._enquire_timeout = enquire_timeout
+        self._drain = drain
+        self._max_pdu = max_pdu
+        self._sequence = 0
+        self._buffer = b""
+        self._out: list[bytes] = []
+        self._waiting: dict[int, tuple[float, Any]] = {}  # ours, in order of their deadlines
+        self._late: OrderedDict[int, Any] = OrderedDict()
+        self._heard = 0.0
+        self._enquiry: tuple[int, float] | None = None  # sequence_number and deadline of our enquire_link
+        self._binding: tuple[int, State] | None = None
+        self._unbinding: int | None = None  # sequence_number of our unbind
+        self._peer_unbind: tuple[int, float] | None = None  # the peer's unbind: to be answered when drained, or by then
+
+    def __repr__(self) -> str:
+        return f"<Session {self.role.value} {self.state.value} {self.in_flight}/{self.window}>"
+
+    # What may be asked at any time.
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of ours without an answer."""
+        return len(self._waiting)
+
+    @property
+    def room(self) -> int:
+        """How many requests `submit` would take now."""
+        return max(0, self.window - len(self._waiting)) if self.can_send else 0
+
+    @property
+    def can_send(self) -> bool:
+        """Whether this side may send messages: bound in the right direction, and no unbind under way."""
+        return self.state in _SENDING[self.role]
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do if nothing arrives; None when there is nothing to wait for."""
+        if self.state is State.CLOSED:
+            return None
+        deadlines = [deadline for deadline, _ in self._waiting.values()][:1]
+        if self._enquiry is not None:
+            deadlines.append(self._enquiry[1])
+        elif self.state in _BOUND.values():
+            deadlines.append(self._heard + self._enquire_link)
+        if self._peer_unbind is not None:
+            deadlines.append(self._peer_unbind[1])
+        return min(deadlines, default=None)
+
+    def data_to_send(self) -> bytes:
+        """Bytes for the socket; what is handed out is not handed out again."""
+        if not self._out:
+            return b""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    # Requests of ours.
+
+    def bind(self, request: Bind, now: float) -> None:
+        """Ask to be bound. The answer is a `BindResp` event; its deadline is the caller's."""
+        if self.role is not Role.ESME or self.state is not State.OPEN:
+            raise LocalProtocolError(f"bind in state {self.state.value}")
+        sequence_number = self._next_sequence()
+        self._binding = (sequence_number, _BOUND[request.command_id])
+        self.state = State.BINDING
+        self._heard = now
+        self._out.append(request.encode(sequence_number))
+
+    def submit(self, requests: Iterable[tuple[bytes, Any]], now: float, command_id: int = _SUBMIT_SM) -> None:
+        """Queue requests, each a body and the context that its answer will carry.
+
+        Raises `LocalProtocolError` when there are more than `room`; then none has been queued.
+        """
+        batch = list(requests)
+        if len(batch) > self.room:
+            raise LocalProtocolError(f"{len(batch)} requests, room for {self.room} in {self!r}")
+        waiting = self._waiting
+        deadline = now + self._response_timeout
+        sequence = self._sequence
+        pack = HEADER.pack
+        out = self._out
+        for body, context in batch:
+            sequence = sequence + 1 if sequence < MAX_SEQUENCE_NUMBER else 1
+            while sequence in waiting:
+                sequence = sequence + 1 if sequence < MAX_SEQUENCE_NUMBER else 1
+            waiting[sequence] = (deadline, context)
+            out.append(pack(16 + len(body), command_id, 0, sequence))
+            out.append(body)
+        self._sequence = sequence
+
+    def deliver(self, requests: Iterable[tuple[bytes, Any]], now: float) -> None:
+        """The SMSC's side of `submit`: deliver_sm."""
+        self.submit(requests, now, _DELIVER_SM)
+
+    def unbind(self, now: float) -> None:
+        """Take leave. Nothing can be submitted any more; answers under way still come. Ends in `Closed`."""
+        if self.state in (State.UNBINDING, State.CLOSED):
+            return
+        self.state = State.UNBINDING
+        self._unbinding = self._next_sequence()
+        self._out.append(HEADER.pack(16, _UNBIND, 0, self._unbinding))
+        if self._enquiry is None:
+            self._enquiry = (
+                0,
+                now + self._enquire_timeout,
+            )  # an unbind has no longer to be answered than an enquire_link
+
+    # Answers of ours.
+
+    def answer_deliveries(self, requests: Iterable[DeliverSM | DataSM], command_status: int = 0) -> None:
+        """Answer deliver_sm and data_sm, once what they said is safe."""
+        if self.state is State.CLOSED:
+            return
+        pack = HEADER.pack
+        self._out.extend(
+            [
+                pack(
+                    17,
+                    _DELIVER_SM_RESP if type(request) is DeliverSM else _DATA_SM_RESP,
+                    command_status,
+                    request.sequence_number,
+                )
+                + b"\0"
+                for request in requests
+            ]
+        )
+
+    def answer_submit(self, request: SubmitSM, command_status: int, message_id: str = "") -> None:
+        """The SMSC's answer to one submit_sm. An error carries no message_id (§4.4.2)."""
+        body = b"" if command_status else message_id.encode("latin-1") + b"\0"
+        self._out.append(encode_response(_SUBMIT_SM_RESP, command_status, request.sequence_number, body))
+
+    def answer_bind(self, request: Bind, command_status: int, system_id: str = "") -> None:
+        """The SMSC's answer to a bind; status 0 binds."""
+        if command_status == 0:
+            self.state = _BOUND[request.command_id]
+        body = b"" if command_status else system_id.encode("latin-1") + b"\0"
+        self._out.append(encode_response(request.command_id | RESPONSE, command_status, request.sequence_number, body))
+
+    # Time and bytes.
+
+    def tick(self, now: float) -> list[Event]:
+        """What the passing of time brings: expired requests, an enquire_link, the end of a dead session."""
+        if self.state is State.CLOSED:
+            return []
+        events: list[Event] = []
+        waiting = self._waiting
+        while waiting:
+            sequence, (deadline, context) = next(iter(waiting.items()))
+            if deadline > now:
+                break
+            del waiting[sequence]
+            self._late[sequence] = context
+            if len(self._late) > _LATE_KEPT * self.window:
+                self._late.popitem(last=False)
+            events.append(Expired(context))
+        if self._peer_unbind is not None:
+            if not waiting or self._peer_unbind[1] <= now:
+                events.append(self._finish_peer_unbind())
+        elif self._enquiry is not None:
+            if self._enquiry[1] <= now:
+                what = "unbind" if self.state is State.UNBINDING else "enquire_link"
+                events.append(self.close(f"{what} not answered"))
+        elif self.state in _BOUND.values() and self._heard + self._enquire_link <= now:
+            sequence = self._next_sequence()
+            self._enquiry = (sequence, now + self._enquire_timeout)
+            self._out.append(HEADER.pack(16, _ENQUIRE_LINK, 0, sequence))
+        return events
+
+    def close(self, reason: str, *, clean: bool = False) -> Closed:
+        """The end, from whichever side: what was not answered is handed back. Only the first call has anything to hand."""
+        unanswered = [context for _, context in self._waiting.values()]
+        self._waiting.clear()
+        self._late.clear()
+        self._buffer = b""
+        self.state = State.CLOSED
+        return Closed(reason, unanswered, clean)
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """Take what the socket gave; any cutting of the stream gives the same events in the same order."""
+        if self.state is State.CLOSED:
+            return []
+        self._heard = now
+        if self._enquiry is not None and self.state is not State.UNBINDING:
+            self._enquiry = None  # whatever it says, it lives
+        events: list[Event] = []
+        buffer = self._buffer + data if self._buffer else data
+        at, size = 0, len(buffer)
+        waiting = self._waiting
+        unpack = HEADER.unpack_from
+        try:
+            while size - at >= 16:
+                length, command_id, status, sequence = unpack(buffer, at)
+                if not 16 <= length <= self._max_pdu:
+                    raise FramingError(f"command_length {length}")
+                end = at + length
+                if end > size:
+                    break
+                if command_id == _SUBMIT_SM_RESP:
+                    entry = waiting.pop(sequence, None)
+                    # Some SMSCs leave the NUL out, some the whole body of an error.
+                    message_id = buffer[at + 16 : end].partition(b"\0")[0].decode("latin-1")
+                    if entry is not None:
+                        events.append(Response(entry[1], status, message_id))
+                    elif sequence in self._late:
+                        events.append(LateResponse(self._late.pop(sequence), status, message_id))
+                    else:
+                        events.append(Unexpected(command_id))
+                else:
+                    self._receive_other(command_id, status, sequence, buffer[at + 16 : end], now, events)
+                    if self.state is State.CLOSED:
+                        return events
+                at = end
+        except FramingError as error:
+            self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDLEN, 0))
+            events.append(self.close(f"framing: {error}"))
+            return events
+        self._buffer = buffer[at:] if at < size else b""
+        if self._peer_unbind is not None and not waiting:
+            events.append(self._finish_peer_unbind())
+        return events
+
+    def receive_eof(self) -> list[Event]:
+        """The peer closed the connection."""
+        return [] if self.state is State.CLOSED else [self.close("connection closed by the peer")]
+
+    # Private: one PDU that is not submit_sm_resp.
+
+    def _receive_other(
+        self, command_id: int, status: int, sequence: int, body: bytes, now: float, events: list[Event]
+    ) -> None:
+        if command_id == _ENQUIRE_LINK:
+            self._out.append(HEADER.pack(16, _ENQUIRE_LINK_RESP, 0, sequence))
+        elif command_id == _ENQUIRE_LINK_RESP:
+            pass  # `receive` has already noted that the peer lives
+        elif command_id & RESPONSE:
+            self._receive_response(command_id, status, sequence, body, events)
+        elif command_id == _UNBIND:
+            self._receive_unbind(sequence, now, events)
+        else:
+            self._receive_request(command_id, sequence, body, events)
+
+    def _receive_request(self, command_id: int, sequence: int, body: bytes, events: list[Event]) -> None:
+        try:
+            request = decode(command_id, body, sequence)
+        except MalformedPDU as error:
+            self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDLEN, sequence))
+            events.append(Malformed(command_id, str(error)))
+            return
+        if request is None:
+            self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDID, sequence))
+            events.append(Unexpected(command_id))
+        elif self._takes(request):
+            events.append(request)
+        else:
+            self._out.append(encode_response(command_id | RESPONSE, CommandStatus.ESME_RINVBNDSTS, sequence))
+            events.append(Unexpected(command_id))
+
+    def _takes(self, request: Bind | SubmitSM | DeliverSM | DataSM) -> bool:
+        """The operation matrix of §2.3 for requests with a body."""
+        if isinstance(request, Bind):
+            return self.role is Role.SMSC and self.state is State.OPEN
+        if isinstance(request, SubmitSM) and self.role is Role.ESME:
+            return False
+        if isinstance(request, DeliverSM) and self.role is Role.SMSC:
+            return False
+        return self.state in _RECEIVING[self.role] or self.state is State.UNBINDING
+
+    def _receive_response(self, command_id: int, status: int, sequence: int, body: bytes, events: list[Event]) -> None:
+        if command_id in _BIND_RESPS and self._binding is not None and sequence == self._binding[0]:
+            bound = self._binding[1]
+            self._binding = None
+            self.state = State.OPEN if status else bound
+            events.append(BindResp(status, body.partition(b"\0")[0].decode("latin-1")))
+        elif command_id == _UNBIND_RESP and sequence == self._unbinding:
+            events.append(self.close("unbound", clean=True))
+        elif command_id in (_DELIVER_SM_RESP, _DATA_SM_RESP, _GENERIC_NACK) and sequence in self._waiting:
+            context = self._waiting.pop(sequence)[1]
+            events.append(
+                Response(context, status or (CommandStatus.ESME_RUNKNOWNERR if command_id == _GENERIC_NACK else 0), "")
+            )
+        elif command_id == _GENERIC_NACK and self._binding is not None and sequence == self._binding[0]:
+            self._binding = None
+            self.state = State.OPEN
+            events.append(BindResp(status or CommandStatus.ESME_RBINDFAIL))
+        elif command_id == _GENERIC_NACK and sequence == self._unbinding:
+            events.append(self.close("unbind refused"))
+        else:
+            events.append(Unexpected(command_id))
+
+    def _receive_unbind(self, sequence: int, now: float, events: list[Event]) -> None:
+        """Stop sending, let the answers under way come in, then answer: an answer at once would cost their outcomes."""
+        if self._peer_unbind is None:
+            self._peer_unbind = (sequence, now + self._drain)
+            self.state = State.UNBINDING
+        if not self._waiting:
+            events.append(self._finish_peer_unbind())
+
+    def _finish_peer_unbind(self) -> Closed:
+        assert self._peer_unbind is not None
+        self._out.append(HEADER.pack(16, _UNBIND_RESP, 0, self._peer_unbind[0]))
+        self._peer_unbind = None
+        return self.close("unbound by the peer", clean=True)
+
+    def _next_sequence(self) -> int:
+        sequence = self._sequence
+        while True:
+            sequence = sequence + 1 if sequence < MAX_SEQUENCE_NUMBER else 1
+            if sequence not in self._waiting:
+                self._sequence = sequence
+                return sequence
