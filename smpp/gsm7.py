@@ -159,11 +159,9 @@ class Table:
 
     def _replace(self, match: re.Match[str]) -> str:
         character = match[0]
-        # A mark that no letter before it took up (NFC left it alone) is dropped; those of emoji are not combining.
-        if unicodedata.combining(character):
-            return ""
         closest = character.translate(_CLOSEST)
         if closest == character:
+            # Without its accents; nothing is left of an accent that no letter before it took up in NFC.
             decomposed = unicodedata.normalize("NFKD", character)
             closest = "".join(c for c in decomposed if not unicodedata.combining(c)).translate(_CLOSEST)
         return character if self._foreign.search(closest) else closest

@@ -18,7 +18,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -32,6 +32,8 @@ log = logging.getLogger("smpp.link")
 
 _TICK = 0.5
 """Longest time between two looks at the session's deadlines, in seconds."""
+_LINGER = 0.5
+"""How long a connection that is over may take to get rid of its last bytes, in seconds."""
 
 
 class BindKind(Enum):
@@ -92,7 +94,7 @@ class Failure(msgspec.Struct, frozen=True):
     detail: str
 
 
-_BIND_FAILURES = {
+_BIND_FAILURES: dict[int, FailureKind] = {
     CommandStatus.ESME_RINVPASWD: FailureKind.CREDENTIALS,
     CommandStatus.ESME_RINVSYSID: FailureKind.CREDENTIALS,
     CommandStatus.ESME_RBINDFAIL: FailureKind.CREDENTIALS,
@@ -113,7 +115,11 @@ def reconnect_delay(kind: FailureKind, attempt: int, minimum: float, maximum: fl
 
 
 class Handler(Protocol):
-    """Who lives on a link. All are called from the event loop and must not block or raise."""
+    """Who lives on a link. All are called from the event loop and must not block or raise.
+
+    For every connection that binds: `link_bound`, any number of `link_events`, the last of which ends in `Closed`, and
+    `link_down` unless it was `Link.close` that ended it. An attempt that does not bind is a `link_down` alone.
+    """
 
     def link_bound(self, link: Link) -> None: ...
 
@@ -123,7 +129,92 @@ class Handler(Protocol):
         """What one read or one tick brought, `Closed` with its unanswered contexts included."""
 
 
-class Link(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
+    """One socket and its session. Never used twice, so that nothing of an old connection reaches a new one.
+
+    `take` is given what one read or one tick brought; `Closed` is the last event it is ever given.
+    """
+
+    def __init__(self, session: Session, take: Callable[[list[Event]], None]) -> None:
+        self.session = session
+        self._take = take
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.lost = asyncio.Event()
+        """Set while there is no socket."""
+        self.lost.set()
+
+    def flush(self) -> None:
+        """Write what the session has to say, in one piece."""
+        data = self.session.data_to_send()
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self, reason: str) -> None:
+        """Drop the socket at once."""
+        if self.session.state is not State.CLOSED:
+            self._hand_over([self.session.close(reason)])
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Called by the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self.lost.clear()
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        events = self.session.receive(data, asyncio.get_running_loop().time())
+        self.flush()
+        self._hand_over(events)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._hand_over(self.session.receive_eof())
+        if self._timer is not None:
+            self._timer.cancel()
+        self.lost.set()
+
+    def pause_writing(self) -> None:
+        """The peer does not read: what it sends asks for answers, so stop taking it until the buffer is down again."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    # Private.
+
+    def _hand_over(self, events: list[Event]) -> None:
+        if not events:
+            return
+        if isinstance(events[-1], Closed) and self._transport is not None:
+            self._transport.close()
+            self._call_in(_LINGER, self._transport.abort)
+        self._take(events)
+
+    def _tick(self) -> None:
+        events = self.session.tick(asyncio.get_running_loop().time())
+        self.flush()
+        self._arm()
+        self._hand_over(events)
+
+    def _arm(self) -> None:
+        """Look at the session's deadlines when the next is due; a request submitted since may be due earlier."""
+        now = asyncio.get_running_loop().time()
+        deadline = self.session.next_deadline
+        self._call_in(_TICK if deadline is None else min(_TICK, deadline - now), self._tick)
+
+    def _call_in(self, delay: float, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(delay, callback)
+
+
+class Link:
     """See the module. `start` once, `close` once; in between it reconnects by itself for ever."""
 
     def __init__(self, config: BindConfig, handler: Handler, roll: Callable[[], float] = random.random) -> None:
@@ -132,50 +223,49 @@ class Link(asyncio.Protocol):
         """Counts connections: whatever belongs to an older one is stale."""
         self._handler = handler
         self._roll = roll
-        self._session = self._new_session()
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._bind_answer: asyncio.Future[BindResp | Closed] | None = None
-        self._down = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._connection = self._new_connection()
+        self._answer: asyncio.Future[BindResp | Closed] | None = None  # to our bind; None once bound
         self._closed: Closed | None = None
+        self._idle = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Link {self.config!r} {self._session.state.value}>"
+        return f"<Link {self.config!r} {self._connection.session.state.value}>"
 
     @property
     def bound(self) -> bool:
-        return self._session.state in (State.BOUND_TX, State.BOUND_RX, State.BOUND_TRX)
+        return self._connection.session.state in (State.BOUND_TX, State.BOUND_RX, State.BOUND_TRX)
 
     @property
     def room(self) -> int:
         """Requests that `submit` takes now; 0 while not bound."""
-        return self._session.room
+        return self._connection.session.room
 
     @property
     def in_flight(self) -> int:
-        return self._session.in_flight
+        return self._connection.session.in_flight
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"link {self.config.system_id}")
 
     def submit(self, requests: Iterable[tuple[bytes, Any]]) -> None:
         """Write submit_sm bodies, one write for all. Raises `LocalProtocolError` beyond `room`."""
-        self._session.submit(requests, asyncio.get_running_loop().time())
-        self._flush()
+        self._connection.session.submit(requests, asyncio.get_running_loop().time())
+        self._connection.flush()
 
     def answer(self, deliveries: Iterable[DeliverSM | DataSM], command_status: int = 0) -> None:
         """Answer deliveries of *this* connection. The caller checks `generation`: an answer cannot outlive its session."""
-        self._session.answer_deliveries(deliveries, command_status)
-        self._flush()
+        self._connection.session.answer_deliveries(deliveries, command_status)
+        self._connection.flush()
 
     async def drained(self, timeout: float) -> None:
         """Wait until nothing is in flight, at most `timeout` seconds. Cancelling it is safe."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._session.in_flight and self.bound:
-                    await asyncio.sleep(0.01)
+                while self.in_flight:
+                    self._idle.clear()
+                    await self._idle.wait()
 
     async def close(self) -> None:
         """Drain, unbind, disconnect, each with its deadline. What stayed unanswered has come as `Closed` when this returns.
@@ -185,38 +275,37 @@ class Link(asyncio.Protocol):
         self._stopping.set()
         if self.bound:
             await self.drained(self.config.drain)
-            self._session.unbind(asyncio.get_running_loop().time())
-            self._flush()
+            self._connection.session.unbind(asyncio.get_running_loop().time())
+            self._connection.flush()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.enquire_timeout):
-                    await self._down.wait()
+                    await self._connection.lost.wait()
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        self._disconnect("closed by us")
+            await asyncio.wait((self._task,))
+        self._connection.abort("closed by us")
+        await self._connection.lost.wait()
 
     # The reconnect loop.
 
     async def _run(self) -> None:
         attempt = 0
+        config = self.config
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             failure = await self._connect()
             if failure is None:
+                log.info("bind up system_id=%s host=%s port=%d", config.system_id, config.host, config.port)
                 bound_at = loop.time()
-                self._handler.link_bound(self)
-                await self._down.wait()
-                if loop.time() - bound_at > self.config.reconnect_max:
+                await self._connection.lost.wait()
+                if loop.time() - bound_at > config.reconnect_max:
                     attempt = 0
-                closed = self._closed
-                kind = FailureKind.UNBOUND if closed is not None and closed.clean else FailureKind.LOST
-                failure = Failure(kind, closed.reason if closed is not None else "connection lost")
-            config = self.config
-            delay = reconnect_delay(failure.kind, attempt, config.reconnect_min, config.reconnect_max, self._roll())
-            attempt += 1
+                assert self._closed is not None
+                failure = Failure(FailureKind.UNBOUND if self._closed.clean else FailureKind.LOST, self._closed.reason)
             if self._stopping.is_set():
                 return
+            delay = reconnect_delay(failure.kind, attempt, config.reconnect_min, config.reconnect_max, self._roll())
+            attempt += 1
             log.log(
                 logging.ERROR if failure.kind in _PATIENT else logging.WARNING,
                 "bind down system_id=%s host=%s port=%d kind=%s detail=%r retry_in_s=%.2f",
@@ -228,64 +317,56 @@ class Link(asyncio.Protocol):
                     await self._stopping.wait()
 
     async def _connect(self) -> Failure | None:
-        """One attempt; None when bound. The connection of an attempt that failed is gone when this returns."""
+        """One attempt; None when bound. The socket of an attempt that failed is gone when this returns."""
         loop = asyncio.get_running_loop()
         config = self.config
-        self._session = self._new_session()
-        self._down.clear()
-        self._closed = None
+        connection = self._connection = self._new_connection()
         self.generation += 1
+        self._answer = loop.create_future()
+        failure: Failure | None
         try:
             async with asyncio.timeout(config.connect_timeout):
-                await loop.create_connection(
-                    lambda: self,
-                    config.host,
-                    config.port,
-                    ssl=config.ssl,
-                    ssl_handshake_timeout=config.connect_timeout if config.ssl else None,
-                )
+                await loop.create_connection(lambda: connection, config.host, config.port, ssl=config.ssl)
         except ssl.SSLError as error:
-            return Failure(FailureKind.TLS, str(error))
+            failure = Failure(FailureKind.TLS, str(error))
         except TimeoutError:
-            return Failure(FailureKind.CONNECT, f"no connection within {config.connect_timeout} s")
+            failure = Failure(FailureKind.CONNECT, f"no connection within {config.connect_timeout} s")
         except OSError as error:
-            return Failure(FailureKind.CONNECT, str(error))
-        failure = await self._bind(loop)
+            failure = Failure(FailureKind.CONNECT, str(error))
+        else:
+            failure = await self._bind(self._answer)
         if failure is not None:
-            self._disconnect(failure.detail)
+            connection.abort(failure.detail)
+            await connection.lost.wait()
         return failure
 
-    async def _bind(self, loop: asyncio.AbstractEventLoop) -> Failure | None:
+    async def _bind(self, answer: asyncio.Future[BindResp | Closed]) -> Failure | None:
         config = self.config
-        self._bind_answer = loop.create_future()
-        self._session.bind(
+        self._connection.session.bind(
             _REQUESTS[config.kind](
                 system_id=config.system_id,
                 password=config.password,
                 system_type=config.system_type,
                 address_range=config.address_range,
             ),
-            loop.time(),
+            asyncio.get_running_loop().time(),
         )
-        self._flush()
+        self._connection.flush()
         try:
             async with asyncio.timeout(config.bind_timeout):
-                answer = await self._bind_answer
+                outcome = await answer
         except TimeoutError:
             return Failure(FailureKind.BIND_TIMEOUT, f"bind not answered within {config.bind_timeout} s")
-        finally:
-            self._bind_answer = None
-        if isinstance(answer, Closed):
-            return Failure(FailureKind.REJECTED, answer.reason)
-        if answer.command_status:
-            kind = _BIND_FAILURES.get(answer.command_status, FailureKind.REJECTED)  # type: ignore[call-overload]
-            return Failure(kind, status_name(answer.command_status))
-        self._arm()
+        if isinstance(outcome, Closed):
+            return Failure(FailureKind.REJECTED, outcome.reason)
+        if outcome.command_status:
+            kind = _BIND_FAILURES.get(outcome.command_status, FailureKind.REJECTED)
+            return Failure(kind, status_name(outcome.command_status))
         return None
 
-    def _new_session(self) -> Session:
+    def _new_connection(self) -> _Connection:
         config = self.config
-        return Session(
+        session = Session(
             Role.ESME,
             window=config.window,
             response_timeout=config.response_timeout,
@@ -293,79 +374,28 @@ class Link(asyncio.Protocol):
             enquire_timeout=config.enquire_timeout,
             drain=config.drain,
         )
+        return _Connection(session, self._take)
 
-    # Called by the transport.
+    # Called by the connection.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def data_received(self, data: bytes) -> None:
-        events = self._session.receive(data, asyncio.get_running_loop().time())
-        self._flush()
-        self._hand_over(events)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._hand_over(self._session.receive_eof())
-        if self._timer is not None:
-            self._timer.cancel()
-        self._down.set()
-
-    def pause_writing(self) -> None:
-        """The SMSC does not read: what it sends asks for answers, so stop taking it until the buffer is down again."""
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
-
-    # Private.
-
-    def _tick(self) -> None:
-        events = self._session.tick(asyncio.get_running_loop().time())
-        self._flush()
-        self._hand_over(events)
-        self._arm()
-
-    def _arm(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._session.state is State.CLOSED:
-            return
-        at = loop.time() + _TICK
-        deadline = self._session.next_deadline
-        self._timer = loop.call_at(at if deadline is None else min(at, deadline), self._tick)
-
-    def _flush(self) -> None:
-        data = self._session.data_to_send()
-        if data and self._transport is not None:
-            self._transport.write(data)
-
-    def _hand_over(self, events: list[Event]) -> None:
+    def _take(self, events: list[Event]) -> None:
+        if self._answer is not None:
+            events = self._bind_outcome(self._answer, events)
         if not events:
             return
-        last = events[-1]
-        if isinstance(last, Closed):
-            self._closed = last
-            if self._transport is not None:
-                self._transport.close()
-        if self._bind_answer is not None and not self._bind_answer.done():
-            for event in events:
-                if isinstance(event, BindResp | Closed):
-                    self._bind_answer.set_result(event)
-                    break
+        if isinstance(events[-1], Closed):
+            self._closed = events[-1]
         self._handler.link_events(self, events)
+        if not self.in_flight:
+            self._idle.set()
 
-    def _disconnect(self, reason: str) -> None:
-        if self._session.state is not State.CLOSED:
-            self._hand_over([self._session.close(reason)])
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
+    def _bind_outcome(self, answer: asyncio.Future[BindResp | Closed], events: list[Event]) -> list[Event]:
+        """Look for the answer to our bind. What came after a good one is the handler's, anything else nobody's."""
+        for position, event in enumerate(events):
+            if isinstance(event, BindResp | Closed) and not answer.done():
+                answer.set_result(event)
+                if isinstance(event, BindResp) and event.command_status == 0:
+                    self._answer = None
+                    self._handler.link_bound(self)
+                    return events[position + 1 :]
+        return []

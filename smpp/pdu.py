@@ -5,15 +5,16 @@ specification's. Text of the protocol (addresses, ids) is `str`, read as Latin-1
 `short_message` stays `bytes`. Optional parameters are a mapping of tag to value, unknown ones included.
 
 The two bodies of the hot path have their own code: `SubmitEncoder` joins what is constant for an account with what changes
-from message to message, and the reader of `deliver_sm` (and `submit_sm`, the same layout) is written out.
+from message to message, `DeliveryReader` remembers what does not change from one `deliver_sm` of a session to the next.
 """
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Mapping
-from struct import Struct as Layout
 from types import MappingProxyType
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 import msgspec
 
@@ -31,6 +32,7 @@ __all__ = [
     "BindTransmitter",
     "DataSM",
     "DeliverSM",
+    "DeliveryReader",
     "SubmitEncoder",
     "SubmitSM",
     "decode",
@@ -38,14 +40,14 @@ __all__ = [
     "encode_tlv",
 ]
 
-HEADER = Layout(">IIII")
+HEADER = struct.Struct(">IIII")
 """command_length, command_id, command_status, sequence_number (§3.2)."""
 
 TLVs: TypeAlias = Mapping[int, bytes]
 NO_TLVS: TLVs = MappingProxyType({})
 
-_TLV = Layout(">HH")
-_OCTET = tuple(bytes((n,)) for n in range(256))
+_TLV = struct.Struct(">HH")
+_SM_LENGTH = tuple(bytes((n,)) for n in range(255))  # at most 254 (§5.2.21): one more finds nothing here
 
 
 def encode_tlv(tag: int, value: bytes) -> bytes:
@@ -60,15 +62,16 @@ def _encode_tlvs(tlvs: TLVs) -> bytes:
 def _decode_tlvs(body: bytes, at: int) -> TLVs:
     tlvs = {}
     end = len(body)
-    while at < end:
-        if end - at < 4:
-            raise MalformedPDU("optional parameter cut short")
-        tag, length = _TLV.unpack_from(body, at)
-        at += 4
-        if length > end - at:
-            raise MalformedPDU(f"optional parameter 0x{tag:04X} longer than its PDU")
-        tlvs[tag] = body[at : at + length]
-        at += length
+    try:
+        while at < end:
+            tag, length = _TLV.unpack_from(body, at)
+            start = at + 4
+            at = start + length
+            tlvs[tag] = body[start:at]
+    except struct.error:
+        raise MalformedPDU("optional parameter cut short") from None
+    if at > end:
+        raise MalformedPDU(f"optional parameter 0x{tag:04X} longer than its PDU")
     return tlvs
 
 
@@ -181,6 +184,12 @@ class BindResp(msgspec.Struct, gc=False, frozen=True):
     system_id: str = ""
 
 
+# The mandatory parameters of submit_sm and deliver_sm up to sm_length, in the order of §4.4.1: service_type, source TON and
+# NPI, source_addr, destination TON and NPI, destination_addr, esm_class to priority_flag, the two times, registered_delivery
+# to sm_length. One match reads them in half the time that eleven calls take.
+_SHORT_MESSAGE = re.compile(rb"([^\0]*)\0(..)([^\0]*)\0(..)([^\0]*)\0(...)([^\0]*)\0([^\0]*)\0(.....)", re.DOTALL).match
+
+
 class _ShortMessage(PDU, gc=False):
     """The body that submit_sm (§4.4.1) and deliver_sm (§4.6.1) share."""
 
@@ -225,38 +234,33 @@ class _ShortMessage(PDU, gc=False):
         )
 
     @classmethod
-    def decode_body(cls, body: bytes, sequence_number: int) -> _ShortMessage:
-        try:
-            a = body.index(b"\0")
-            b = body.index(b"\0", a + 3)
-            c = body.index(b"\0", b + 3)
-            d = body.index(b"\0", c + 4)
-            e = body.index(b"\0", d + 1)
-            registered, replace, data_coding, default_id, length = body[e + 1 : e + 6]
-        except ValueError:
-            raise MalformedPDU("body ends before its mandatory parameters") from None
-        start = e + 6
-        end = start + length
+    def decode_body(cls, body: bytes, sequence_number: int) -> Self:
+        found = _SHORT_MESSAGE(body)
+        if found is None:
+            raise MalformedPDU("body ends before its mandatory parameters")
+        service_type, source, source_addr, dest, destination_addr, flags, schedule, validity, last = found.groups()
+        start = found.end()
+        end = start + last[4]
         if end > len(body):
-            raise MalformedPDU(f"sm_length says {length} octets, the body has {len(body) - start}")
+            raise MalformedPDU(f"sm_length says {last[4]} octets, the body has {len(body) - start}")
         return cls(
             sequence_number,
-            body[:a].decode("latin-1") if a else "",
-            body[a + 1],
-            body[a + 2],
-            body[a + 3 : b].decode("latin-1"),
-            body[b + 1],
-            body[b + 2],
-            body[b + 3 : c].decode("latin-1"),
-            body[c + 1],
-            body[c + 2],
-            body[c + 3],
-            body[c + 4 : d].decode("latin-1") if d > c + 4 else "",
-            body[d + 1 : e].decode("latin-1") if e > d + 1 else "",
-            registered,
-            replace,
-            data_coding,
-            default_id,
+            service_type.decode("latin-1"),
+            source[0],
+            source[1],
+            source_addr.decode("latin-1"),
+            dest[0],
+            dest[1],
+            destination_addr.decode("latin-1"),
+            flags[0],
+            flags[1],
+            flags[2],
+            schedule.decode("latin-1"),
+            validity.decode("latin-1"),
+            last[0],
+            last[1],
+            last[2],
+            last[3],
             body[start:end],
             _decode_tlvs(body, end) if end < len(body) else NO_TLVS,
         )
@@ -268,6 +272,66 @@ class SubmitSM(_ShortMessage, gc=False):
 
 class DeliverSM(_ShortMessage, gc=False):
     command_id = CommandId.DELIVER_SM
+
+
+class DeliveryReader:
+    """Decodes the deliver_sm of one session.
+
+    What stands between the source address and the text is hardly ever different from the deliver_sm before, so the octets
+    of the last one are kept beside what they mean. The layout delimits itself: the same octets always mean the same.
+    """
+
+    __slots__ = ("_meaning", "_octets")
+
+    def __init__(self) -> None:
+        self._learn(DeliverSM().encode_body(), 0)
+
+    def decode(self, body: bytes, sequence_number: int) -> DeliverSM:
+        """The same as `DeliverSM.decode_body`, which raises `MalformedPDU`, in less time."""
+        try:
+            service_end = body.index(b"\0")
+            source_end = body.index(b"\0", service_end + 3)
+        except ValueError:
+            return self._learn(body, sequence_number)
+        octets = self._octets
+        start = source_end + len(octets) + 2
+        size = len(body)
+        if start > size or not body.startswith(octets, source_end + 1):
+            return self._learn(body, sequence_number)
+        end = start + body[start - 1]
+        if end > size:
+            return self._learn(body, sequence_number)
+        return DeliverSM(
+            sequence_number,
+            body[:service_end].decode("latin-1") if service_end else "",
+            body[service_end + 1],
+            body[service_end + 2],
+            body[service_end + 3 : source_end].decode("latin-1"),
+            *self._meaning,
+            body[start:end],
+            _decode_tlvs(body, end) if end < size else NO_TLVS,
+        )
+
+    def _learn(self, body: bytes, sequence_number: int) -> DeliverSM:
+        pdu = DeliverSM.decode_body(body, sequence_number)
+        found = _SHORT_MESSAGE(body)
+        assert found is not None
+        self._octets = body[found.start(4) : found.end() - 1]
+        self._meaning: tuple[int, int, str, int, int, int, str, str, int, int, int, int] = (
+            pdu.dest_addr_ton,
+            pdu.dest_addr_npi,
+            pdu.destination_addr,
+            pdu.esm_class,
+            pdu.protocol_id,
+            pdu.priority_flag,
+            pdu.schedule_delivery_time,
+            pdu.validity_period,
+            pdu.registered_delivery,
+            pdu.replace_if_present_flag,
+            pdu.data_coding,
+            pdu.sm_default_msg_id,
+        )
+        return pdu
 
 
 class DataSM(PDU, gc=False):
@@ -374,7 +438,7 @@ class SubmitEncoder:
                 bytes((dest_addr_ton, dest_addr_npi)),
             )
         )
-        self._registered = registered_delivery
+        self._registered = bytes((0, registered_delivery, 0))
         self._flags: dict[tuple[int, int, int], tuple[bytes, bytes]] = {}
 
     def encode(
@@ -393,7 +457,7 @@ class SubmitEncoder:
         if flags is None:
             flags = self._flags[key] = (
                 bytes((0, esm_class, 0, priority_flag, 0)),
-                bytes((0, self._registered, 0, data_coding, 0)),
+                self._registered + bytes((data_coding, 0)),
             )
         return b"".join(
             (
@@ -402,7 +466,7 @@ class SubmitEncoder:
                 flags[0],
                 validity_period,
                 flags[1],
-                _OCTET[len(short_message)],
+                _SM_LENGTH[len(short_message)],
                 short_message,
                 tlvs,
             )

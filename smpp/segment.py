@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from struct import Struct as Layout
 from typing import Final, Literal
 
 import msgspec
@@ -39,6 +40,11 @@ _IE_CONCAT_16: Final = 0x08
 
 # Octets of the element that joins the parts. For SAR parameters the SMSC writes it: leave it the room of the 8-bit one.
 _CONCAT_OCTETS: Final = {"udh8": 5, "udh16": 6, "sar": 5, "payload": 0}
+
+
+# Optional parameters as SMPP 3.4 writes them: tag, length, value (5.3.1).
+_TLV: Final = Layout(">HH")
+_SAR: Final = Layout(">HHH HHB HHB")
 
 
 class UnencodableText(SMPPError):
@@ -219,41 +225,34 @@ class TextEncoder:
 
 
 def _part_udh8(form: _Form, reference: int, part_count: int, part_number: int, piece: bytes) -> Part:
-    header = (5 + len(form.elements), _IE_CONCAT_8, 3, reference & 0xFF, part_count, part_number)
-    return Part(_UDHI, bytes(header) + form.elements + piece, b"")
+    return _part_udh(form, bytes((_IE_CONCAT_8, 3, reference & 0xFF, part_count, part_number)), piece)
 
 
 def _part_udh16(form: _Form, reference: int, part_count: int, part_number: int, piece: bytes) -> Part:
-    header = (
-        6 + len(form.elements),
-        _IE_CONCAT_16,
-        4,
-        reference >> 8 & 0xFF,
-        reference & 0xFF,
-        part_count,
-        part_number,
-    )
-    return Part(_UDHI, bytes(header) + form.elements + piece, b"")
+    high, low = divmod(reference & 0xFFFF, 0x100)
+    return _part_udh(form, bytes((_IE_CONCAT_16, 4, high, low, part_count, part_number)), piece)
+
+
+def _part_udh(form: _Form, element: bytes, piece: bytes) -> Part:
+    elements = element + form.elements
+    return Part(_UDHI, bytes((len(elements),)) + elements + piece, b"")
 
 
 def _part_sar(form: _Form, reference: int, part_count: int, part_number: int, piece: bytes) -> Part:
-    tlvs = (
-        _tlv(Tag.SAR_MSG_REF_NUM, (reference & 0xFFFF).to_bytes(2, "big"))
-        + _tlv(Tag.SAR_TOTAL_SEGMENTS, bytes((part_count,)))
-        + _tlv(Tag.SAR_SEGMENT_SEQNUM, bytes((part_number,)))
+    tlvs = _SAR.pack(
+        *(Tag.SAR_MSG_REF_NUM, 2, reference & 0xFFFF),
+        *(Tag.SAR_TOTAL_SEGMENTS, 1, part_count),
+        *(Tag.SAR_SEGMENT_SEQNUM, 1, part_number),
     )
     return Part(form.esm_class, form.header + piece, tlvs)
 
 
 def _part_payload(form: _Form, _reference: int, _part_count: int, _part_number: int, piece: bytes) -> Part:
-    return Part(form.esm_class, b"", _tlv(Tag.MESSAGE_PAYLOAD, form.header + piece))
+    payload = form.header + piece
+    return Part(form.esm_class, b"", _TLV.pack(Tag.MESSAGE_PAYLOAD, len(payload)) + payload)
 
 
 _PART: Final = {"udh8": _part_udh8, "udh16": _part_udh16, "sar": _part_sar, "payload": _part_payload}
-
-
-def _tlv(tag: int, value: bytes) -> bytes:
-    return tag.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
 
 
 def split_udh(short_message: bytes) -> tuple[dict[int, bytes], bytes] | None:
@@ -269,15 +268,12 @@ def split_udh(short_message: bytes) -> tuple[dict[int, bytes], bytes] | None:
         return None
     elements: dict[int, bytes] = {}
     at = 1
-    while at < end:
-        if at + 2 > end:
-            return None
+    while at + 2 <= end:
         value_at = at + 2
-        at = value_at + short_message[at + 1]
-        if at > end:
-            return None
-        elements[short_message[value_at - 2]] = short_message[value_at:at]
-    return elements, short_message[end:]
+        value_end = value_at + short_message[at + 1]
+        elements[short_message[at]] = short_message[value_at:value_end]
+        at = value_end
+    return (elements, short_message[end:]) if at == end else None
 
 
 def concat(elements: Mapping[int, bytes], tlvs: Mapping[int, bytes]) -> Concat | None:

@@ -15,8 +15,9 @@ What must be true, whatever the peer sends:
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ import msgspec
 
 from smpp.constants import RESPONSE, CommandId, CommandStatus
 from smpp.errors import FramingError, LocalProtocolError, MalformedPDU
-from smpp.pdu import HEADER, Bind, BindResp, DataSM, DeliverSM, SubmitSM, decode, encode_response
+from smpp.pdu import HEADER, Bind, BindResp, DataSM, DeliverSM, DeliveryReader, SubmitSM, decode, encode_response
 
 __all__ = [
     "Closed",
@@ -46,6 +47,9 @@ MAX_PDU = 65_536 + 512
 _LATE_KEPT = 4
 """Expired requests remembered for a late answer, as a multiple of the window."""
 
+_DELIVERY_RESP = struct.Struct(">IIIIB")
+"""deliver_sm_resp and data_sm_resp: the header and an empty message_id (§4.6.2)."""
+
 _SUBMIT_SM = int(CommandId.SUBMIT_SM)
 _SUBMIT_SM_RESP = int(CommandId.SUBMIT_SM_RESP)
 _DELIVER_SM = int(CommandId.DELIVER_SM)
@@ -57,8 +61,6 @@ _ENQUIRE_LINK_RESP = int(CommandId.ENQUIRE_LINK_RESP)
 _UNBIND = int(CommandId.UNBIND)
 _UNBIND_RESP = int(CommandId.UNBIND_RESP)
 _GENERIC_NACK = int(CommandId.GENERIC_NACK)
-_BINDS = frozenset((CommandId.BIND_RECEIVER, CommandId.BIND_TRANSMITTER, CommandId.BIND_TRANSCEIVER))
-_BIND_RESPS = frozenset(int(command) | RESPONSE for command in _BINDS)
 
 
 class Role(Enum):
@@ -83,8 +85,13 @@ _BOUND = {
     int(CommandId.BIND_RECEIVER): State.BOUND_RX,
     int(CommandId.BIND_TRANSCEIVER): State.BOUND_TRX,
 }
+_BIND_ANSWERS = frozenset((*(command_id | RESPONSE for command_id in _BOUND), _GENERIC_NACK))
+# In which states a side may send messages, and in which it takes them (§2.3). What was under way at an unbind is taken.
 _SENDING = {Role.ESME: (State.BOUND_TX, State.BOUND_TRX), Role.SMSC: (State.BOUND_RX, State.BOUND_TRX)}
-_RECEIVING = {Role.ESME: (State.BOUND_RX, State.BOUND_TRX), Role.SMSC: (State.BOUND_TX, State.BOUND_TRX)}
+_TAKING = {
+    Role.ESME: (State.BOUND_RX, State.BOUND_TRX, State.UNBINDING),
+    Role.SMSC: (State.BOUND_TX, State.BOUND_TRX, State.UNBINDING),
+}
 
 
 class Response(msgspec.Struct, gc=False):
@@ -172,14 +179,23 @@ class Session:
         self._enquire_timeout = enquire_timeout
         self._drain = drain
         self._max_pdu = max_pdu
+        # The request and the answer that make up the traffic are read in the loop of `receive`.
+        self._read: Callable[[bytes, int], SubmitSM | DeliverSM]
+        if role is Role.ESME:
+            self._request_id, self._read, self._answer_id = _DELIVER_SM, DeliveryReader().decode, _SUBMIT_SM_RESP
+        else:
+            self._request_id, self._read, self._answer_id = _SUBMIT_SM, SubmitSM.decode_body, _DELIVER_SM_RESP
+        self._sending = _SENDING[role]
+        self._taking = _TAKING[role]
         self._sequence = 0
         self._buffer = b""
         self._out: list[bytes] = []
         self._waiting: dict[int, tuple[float, Any]] = {}  # ours, in order of their deadlines
         self._late: OrderedDict[int, Any] = OrderedDict()
         self._heard = 0.0
-        self._enquiry: tuple[int, float] | None = None  # sequence_number and deadline of our enquire_link
-        self._binding: tuple[int, State] | None = None
+        self._silence: float | None = None  # until when the peer has to answer our enquire_link or unbind
+        self._binding: int | None = None  # sequence_number of our bind
+        self._bound_as = State.OPEN  # what it asks for
         self._unbinding: int | None = None  # sequence_number of our unbind
         self._peer_unbind: tuple[int, float] | None = None  # the peer's unbind: to be answered when drained, or by then
 
@@ -201,7 +217,7 @@ class Session:
     @property
     def can_send(self) -> bool:
         """Whether this side may send messages: bound in the right direction, and no unbind under way."""
-        return self.state in _SENDING[self.role]
+        return self.state in self._sending
 
     @property
     def next_deadline(self) -> float | None:
@@ -209,12 +225,12 @@ class Session:
         if self.state is State.CLOSED:
             return None
         deadlines = [deadline for deadline, _ in self._waiting.values()][:1]
-        if self._enquiry is not None:
-            deadlines.append(self._enquiry[1])
-        elif self.state in _BOUND.values():
-            deadlines.append(self._heard + self._enquire_link)
         if self._peer_unbind is not None:
             deadlines.append(self._peer_unbind[1])
+        elif self._silence is not None:
+            deadlines.append(self._silence)
+        elif self.state in _BOUND.values():
+            deadlines.append(self._heard + self._enquire_link)
         return min(deadlines, default=None)
 
     def data_to_send(self) -> bytes:
@@ -231,11 +247,11 @@ class Session:
         """Ask to be bound. The answer is a `BindResp` event; its deadline is the caller's."""
         if self.role is not Role.ESME or self.state is not State.OPEN:
             raise LocalProtocolError(f"bind in state {self.state.value}")
-        sequence_number = self._next_sequence()
-        self._binding = (sequence_number, _BOUND[request.command_id])
+        self._binding = self._next_sequence()
+        self._bound_as = _BOUND[request.command_id]
         self.state = State.BINDING
         self._heard = now
-        self._out.append(request.encode(sequence_number))
+        self._out.append(request.encode(self._binding))
 
     def submit(self, requests: Iterable[tuple[bytes, Any]], now: float, command_id: int = _SUBMIT_SM) -> None:
         """Queue requests, each a body and the context that its answer will carry.
@@ -270,11 +286,7 @@ class Session:
         self.state = State.UNBINDING
         self._unbinding = self._next_sequence()
         self._out.append(HEADER.pack(16, _UNBIND, 0, self._unbinding))
-        if self._enquiry is None:
-            self._enquiry = (
-                0,
-                now + self._enquire_timeout,
-            )  # an unbind has no longer to be answered than an enquire_link
+        self._silence = now + self._enquire_timeout  # an unbind needs no longer to be answered than an enquire_link
 
     # Answers of ours.
 
@@ -282,7 +294,7 @@ class Session:
         """Answer deliver_sm and data_sm, once what they said is safe."""
         if self.state is State.CLOSED:
             return
-        pack = HEADER.pack
+        pack = _DELIVERY_RESP.pack
         self._out.extend(
             [
                 pack(
@@ -290,21 +302,24 @@ class Session:
                     _DELIVER_SM_RESP if type(request) is DeliverSM else _DATA_SM_RESP,
                     command_status,
                     request.sequence_number,
+                    0,
                 )
-                + b"\0"
                 for request in requests
             ]
         )
 
     def answer_submit(self, request: SubmitSM, command_status: int, message_id: str = "") -> None:
         """The SMSC's answer to one submit_sm. An error carries no message_id (§4.4.2)."""
+        if self.state is State.CLOSED:
+            return
         body = b"" if command_status else message_id.encode("latin-1") + b"\0"
         self._out.append(encode_response(_SUBMIT_SM_RESP, command_status, request.sequence_number, body))
 
     def answer_bind(self, request: Bind, command_status: int, system_id: str = "") -> None:
         """The SMSC's answer to a bind; status 0 binds."""
-        if command_status == 0:
-            self.state = _BOUND[request.command_id]
+        if self.state is State.CLOSED:
+            return
+        self.state = State.OPEN if command_status else _BOUND[request.command_id]
         body = b"" if command_status else system_id.encode("latin-1") + b"\0"
         self._out.append(encode_response(request.command_id | RESPONSE, command_status, request.sequence_number, body))
 
@@ -328,14 +343,13 @@ class Session:
         if self._peer_unbind is not None:
             if not waiting or self._peer_unbind[1] <= now:
                 events.append(self._finish_peer_unbind())
-        elif self._enquiry is not None:
-            if self._enquiry[1] <= now:
+        elif self._silence is not None:
+            if self._silence <= now:
                 what = "unbind" if self.state is State.UNBINDING else "enquire_link"
                 events.append(self.close(f"{what} not answered"))
         elif self.state in _BOUND.values() and self._heard + self._enquire_link <= now:
-            sequence = self._next_sequence()
-            self._enquiry = (sequence, now + self._enquire_timeout)
-            self._out.append(HEADER.pack(16, _ENQUIRE_LINK, 0, sequence))
+            self._silence = now + self._enquire_timeout
+            self._out.append(HEADER.pack(16, _ENQUIRE_LINK, 0, self._next_sequence()))
         return events
 
     def close(self, reason: str, *, clean: bool = False) -> Closed:
@@ -352,12 +366,13 @@ class Session:
         if self.state is State.CLOSED:
             return []
         self._heard = now
-        if self._enquiry is not None and self.state is not State.UNBINDING:
-            self._enquiry = None  # whatever it says, it lives
+        if self._silence is not None and self.state is not State.UNBINDING:
+            self._silence = None  # whatever it says, it lives
         events: list[Event] = []
         buffer = self._buffer + data if self._buffer else data
         at, size = 0, len(buffer)
-        waiting = self._waiting
+        waiting, taking = self._waiting, self._taking
+        answer_id, request_id, read = self._answer_id, self._request_id, self._read
         unpack = HEADER.unpack_from
         try:
             while size - at >= 16:
@@ -367,35 +382,36 @@ class Session:
                 end = at + length
                 if end > size:
                     break
-                if command_id == _SUBMIT_SM_RESP:
-                    entry = waiting.pop(sequence, None)
-                    # Some SMSCs leave the NUL out, some the whole body of an error.
-                    message_id = buffer[at + 16 : end].partition(b"\0")[0].decode("latin-1")
-                    if entry is not None:
-                        events.append(Response(entry[1], status, message_id))
-                    elif sequence in self._late:
-                        events.append(LateResponse(self._late.pop(sequence), status, message_id))
-                    else:
-                        events.append(Unexpected(command_id))
-                else:
-                    self._receive_other(command_id, status, sequence, buffer[at + 16 : end], now, events)
-                    if self.state is State.CLOSED:
-                        return events
+                body = buffer[at + 16 : end]
                 at = end
+                if command_id == answer_id and sequence in waiting:
+                    # Some SMSCs leave the NUL out, some the whole body of an error.
+                    message_id = body.partition(b"\0")[0].decode("latin-1")
+                    events.append(Response(waiting.pop(sequence)[1], status, message_id))
+                    if not waiting and self._peer_unbind is not None:
+                        events.append(self._finish_peer_unbind())
+                        return events
+                elif command_id == request_id and self.state in taking:
+                    try:
+                        events.append(read(body, sequence))
+                    except MalformedPDU as error:
+                        self._nack(command_id, sequence, error, events)
+                else:
+                    self._receive_other(command_id, status, sequence, body, now, events)
+                    if events and isinstance(events[-1], Closed):
+                        return events
         except FramingError as error:
             self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDLEN, 0))
             events.append(self.close(f"framing: {error}"))
             return events
         self._buffer = buffer[at:] if at < size else b""
-        if self._peer_unbind is not None and not waiting:
-            events.append(self._finish_peer_unbind())
         return events
 
     def receive_eof(self) -> list[Event]:
         """The peer closed the connection."""
         return [] if self.state is State.CLOSED else [self.close("connection closed by the peer")]
 
-    # Private: one PDU that is not submit_sm_resp.
+    # Private: one PDU that is neither the request nor the answer of the traffic.
 
     def _receive_other(
         self, command_id: int, status: int, sequence: int, body: bytes, now: float, events: list[Event]
@@ -415,46 +431,44 @@ class Session:
         try:
             request = decode(command_id, body, sequence)
         except MalformedPDU as error:
-            self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDLEN, sequence))
-            events.append(Malformed(command_id, str(error)))
+            self._nack(command_id, sequence, error, events)
             return
-        if request is None:
+        if isinstance(request, DataSM) and self.state in self._taking:
+            events.append(request)
+        elif isinstance(request, Bind) and self.role is Role.SMSC and self.state is State.OPEN:
+            self.state = State.BINDING
+            events.append(request)
+        elif request is None:
             self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDID, sequence))
             events.append(Unexpected(command_id))
-        elif self._takes(request):
-            events.append(request)
         else:
-            self._out.append(encode_response(command_id | RESPONSE, CommandStatus.ESME_RINVBNDSTS, sequence))
+            again = isinstance(request, Bind) and self.role is Role.SMSC
+            status = CommandStatus.ESME_RALYBND if again else CommandStatus.ESME_RINVBNDSTS
+            self._out.append(encode_response(command_id | RESPONSE, status, sequence))
             events.append(Unexpected(command_id))
 
-    def _takes(self, request: Bind | SubmitSM | DeliverSM | DataSM) -> bool:
-        """The operation matrix of §2.3 for requests with a body."""
-        if isinstance(request, Bind):
-            return self.role is Role.SMSC and self.state is State.OPEN
-        if isinstance(request, SubmitSM) and self.role is Role.ESME:
-            return False
-        if isinstance(request, DeliverSM) and self.role is Role.SMSC:
-            return False
-        return self.state in _RECEIVING[self.role] or self.state is State.UNBINDING
+    def _nack(self, command_id: int, sequence: int, error: MalformedPDU, events: list[Event]) -> None:
+        self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDLEN, sequence))
+        events.append(Malformed(command_id, str(error)))
 
     def _receive_response(self, command_id: int, status: int, sequence: int, body: bytes, events: list[Event]) -> None:
-        if command_id in _BIND_RESPS and self._binding is not None and sequence == self._binding[0]:
-            bound = self._binding[1]
+        text = body.partition(b"\0")[0].decode("latin-1")
+        if command_id == _GENERIC_NACK:
+            status = status or CommandStatus.ESME_RUNKNOWNERR  # a nack is no success, whatever it says
+        answers = command_id in (self._answer_id, _DATA_SM_RESP, _GENERIC_NACK)
+        if answers and sequence in self._waiting:
+            events.append(Response(self._waiting.pop(sequence)[1], status, text))
+            if not self._waiting and self._peer_unbind is not None:
+                events.append(self._finish_peer_unbind())
+        elif answers and sequence in self._late:
+            events.append(LateResponse(self._late.pop(sequence), status, text))
+        elif sequence == self._binding and command_id in _BIND_ANSWERS:
             self._binding = None
-            self.state = State.OPEN if status else bound
-            events.append(BindResp(status, body.partition(b"\0")[0].decode("latin-1")))
-        elif command_id == _UNBIND_RESP and sequence == self._unbinding:
+            self.state = State.OPEN if status else self._bound_as
+            events.append(BindResp(status, text))
+        elif sequence == self._unbinding and command_id == _UNBIND_RESP:
             events.append(self.close("unbound", clean=True))
-        elif command_id in (_DELIVER_SM_RESP, _DATA_SM_RESP, _GENERIC_NACK) and sequence in self._waiting:
-            context = self._waiting.pop(sequence)[1]
-            events.append(
-                Response(context, status or (CommandStatus.ESME_RUNKNOWNERR if command_id == _GENERIC_NACK else 0), "")
-            )
-        elif command_id == _GENERIC_NACK and self._binding is not None and sequence == self._binding[0]:
-            self._binding = None
-            self.state = State.OPEN
-            events.append(BindResp(status or CommandStatus.ESME_RBINDFAIL))
-        elif command_id == _GENERIC_NACK and sequence == self._unbinding:
+        elif sequence == self._unbinding and command_id == _GENERIC_NACK:
             events.append(self.close("unbind refused"))
         else:
             events.append(Unexpected(command_id))

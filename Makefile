@@ -1,0 +1,50 @@
+# Everything that is done with a checkout. `make` alone lists it; PYTHON=… chooses the interpreter of .venv.
+
+VENV := .venv
+PYTHON_OF_VENV := $(VENV)/bin/python
+PIP := $(PYTHON_OF_VENV) -m pip --quiet --disable-pip-version-check
+READY := $(VENV)/.ready
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format lock clean $(VENV)
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+
+demo: $(VENV) ## a campaign of 10,000 messages through an embedded broker and simulated operators
+	$(VENV)/bin/recado demo
+
+test: $(VENV) ## all tests; the broker and the store come with .venv
+	$(PYTHON_OF_VENV) -m pytest
+
+check: $(VENV) ## lint, format, types, directions of imports
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PYTHON_OF_VENV) -m pytest --quiet tests/test_imports.py
+
+bench: $(VENV) ## how fast the codec and the whole path are, on this machine
+	$(PYTHON_OF_VENV) -m benchmarks.codec
+	$(PYTHON_OF_VENV) -m benchmarks.pipeline
+
+format: $(VENV) ## rewrite the code as `check` wants it
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lock: ## pin the newest versions that pyproject.toml allows, for every platform (needs uv)
+	printf 'hatchling\neditables\n' | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
+		--python-version 3.11 --upgrade --extra embedded --extra dev --output-file requirements.lock pyproject.toml -
+
+clean: ## remove what was installed, downloaded or cached here
+	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV): $(READY)
+
+$(READY): requirements.lock pyproject.toml .ci/venv
+	@.ci/venv $(VENV)
+	@echo "Installing the pinned requirements into $(VENV) (once)"
+	@$(PIP) install --requirement requirements.lock
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@

@@ -1,0 +1,221 @@
+"""The gateway as one process: compose the parts, start them in order, stop them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from gateway import topics
+from gateway.assignor import SlotAssignor
+from gateway.config import Config
+from gateway.delay import JOIN, RECEIPT, DelayLoop, Ladder
+from gateway.dispatch import Dispatcher
+from gateway.inbound import Inbound
+from gateway.inbox import Inbox
+from gateway.intake import Intake
+from gateway.lane import Lane
+from gateway.ledger import Ledger
+from gateway.outbox import Outbox
+from gateway.publisher import Publisher
+from gateway.receipts import Receipts
+from gateway.routing import Router
+from gateway.slots import Slots
+from gateway.store import Patience, Store
+
+log = logging.getLogger("gateway.app")
+
+_LEDGER_TTL_S = 90 * 86_400
+"""Longer than any queue rests: a queue whose ledger has expired would count as lost."""
+_PUBLISH_CAPACITY = 20
+"""Batches of settled messages that may wait for Kafka before the dispatcher holds still."""
+
+
+class Worker:
+    """One process's share of all lanes. `start`, then `wait`, then `stop`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        kafka = config.kafka
+        prefix = f"{kafka.prefix}:"
+        self._store = Store(config.store.url.reveal(), config.store.timeout_s)
+        patience = Patience(self._store)
+        self._producer = topics.producer(kafka)
+        self._jobs = topics.consumer(kafka, "intake")
+        self._lane_consumer = topics.consumer(kafka, "lanes", SlotAssignor(kafka.prefix))
+        self._delay_consumer = topics.consumer(kafka, "delay")
+        self.outbox = Outbox(self._producer)
+        self.lanes = {name: Lane(lane) for name, lane in config.lanes.items()}
+        self.inbox = Inbox(config.limits.buffered_deliveries)
+        rungs = config.delay.rungs_s
+        ladder = Ladder({rung: (kafka.delay_topic(rung), kafka.delay_partitions) for rung in rungs})
+        self.ledger = Ledger(patience, prefix, _LEDGER_TTL_S, config.claims.ttl_s)
+        self.inbound = Inbound(
+            store=patience,
+            prefix=prefix,
+            outbox=self.outbox,
+            ladder=ladder,
+            topic=kafka.inbound_topic,
+            parts_wait_s=config.limits.inbound_parts_s,
+        )
+        self.receipts = Receipts(
+            inbox=self.inbox,
+            store=patience,
+            prefix=prefix,
+            outbox=self.outbox,
+            ladder=ladder,
+            inbound=self.inbound,
+            events_topic=kafka.events_topic,
+            formats={lane.account: lane.message_id_format for lane in config.lanes.values()},
+            ttl_s=config.receipts.ttl_s,
+            early_limit_s=config.receipts.early_limit_s,
+        )
+        self.publisher = Publisher(
+            outbox=self.outbox,
+            ladder=ladder,
+            events_topic=kafka.events_topic,
+            dead_topic=kafka.dead_topic,
+            capacity=_PUBLISH_CAPACITY * config.limits.batch_messages,
+            wake_dispatcher=self.inbox.wake.set,
+            on_deliveries=self.receipts.add,
+        )
+        self.dispatcher = Dispatcher(
+            inbox=self.inbox,
+            ledger=self.ledger,
+            classes=config.classes,
+            receipts_ttl_s=config.receipts.ttl_s,
+            batch=config.limits.batch_messages,
+            publisher=self.publisher,
+        )
+        self._lane_topics = {
+            kafka.lane_topic(name, class_): (name, class_)
+            for name, lane in config.lanes.items()
+            for class_ in lane.classes
+        }
+        self.slots = Slots(
+            consumer=self._lane_consumer,
+            lanes=self.lanes,
+            topics=self._lane_topics,
+            inbox=self.inbox,
+            ledger=self.ledger,
+            dispatcher=self.dispatcher,
+            publisher=self.publisher,
+            drain_s=max(lane.drain_s for lane in config.lanes.values()),
+            buffered=config.limits.buffered_messages,
+            batch=config.limits.batch_messages,
+        )
+        self.intake = Intake(
+            consumer=self._jobs,
+            outbox=self.outbox,
+            kafka=kafka,
+            router=Router(config.routes, config.lanes),
+            lanes=self.lanes,
+        )
+        self._delay = DelayLoop(
+            consumer=self._delay_consumer,
+            outbox=self.outbox,
+            ladder=ladder,
+            rung_of={kafka.delay_topic(rung): rung for rung in rungs},
+            handlers={RECEIPT: self.receipts.again, JOIN: self.inbound.overdue},
+        )
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Connect and begin. What has been started is stopped again if a later step fails."""
+        kafka = self.config.kafka
+        try:
+            await self._producer.start()
+            await topics.check(self.config, self._producer)
+            # Subscribed before `start`: later, the first assignment would wait for a refresh of the metadata.
+            self._jobs.subscribe([kafka.jobs_topic])
+            self._lane_consumer.subscribe(list(self._lane_topics), listener=self.slots)
+            self._delay_consumer.subscribe([kafka.delay_topic(rung) for rung in self.config.delay.rungs_s])
+            for name, loop in (
+                ("dispatch", self.dispatcher.run()),
+                ("publish", self.publisher.run()),
+                ("receipts", self.receipts.run()),
+            ):
+                self._spawn(name, loop)
+            await asyncio.gather(self._lane_consumer.start(), self._delay_consumer.start(), self._jobs.start())
+            for name, loop in (
+                ("fetch", self.slots.fetch()),
+                ("commit", self.slots.commit()),
+                ("delay", self._delay.run()),
+                ("intake", self.intake.run()),
+            ):
+                self._spawn(name, loop)
+        except BaseException:
+            await self.stop()
+            raise
+        log.info("running lanes=%d", len(self.lanes))
+
+    async def wait(self, stopping: asyncio.Event) -> None:
+        """Return when `stopping` is set; raise what ended a loop, since none of them ends by itself."""
+        stop = asyncio.create_task(stopping.wait(), name="stopping")
+        try:
+            done, _ = await asyncio.wait([stop, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+                raise RuntimeError(f"loop {task.get_name()} ended")
+        finally:
+            stop.cancel()
+
+    async def stop(self) -> None:
+        """Intake first, then drain the windows, settle, commit, unbind, leave the groups."""
+        self.intake.stop()
+        if (intake := self._tasks.pop("intake", None)) is not None:
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(5):
+                    await intake
+        await self._cancel("fetch", "delay")
+        if "dispatch" in self._tasks and not self._tasks["dispatch"].done():
+            await self.slots.close()
+        await self._cancel(*self._tasks)
+        for client in (self._jobs, self._delay_consumer, self._lane_consumer, self._producer):
+            await client.stop()
+        await self._store.close()
+        log.info("stopped")
+
+    def _spawn(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+        self._tasks[name] = asyncio.create_task(loop, name=name)
+
+    async def _cancel(self, *names: str) -> None:
+        tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def run(config: Config) -> None:
+    """Run one worker until SIGTERM or SIGINT; a second signal ends the process at once."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            signal.raise_signal(signal.SIGKILL)
+        log.info("stopping: intake stops, windows drain, binds unbind; a second signal ends at once")
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    worker = Worker(config)
+    starting = asyncio.create_task(worker.start())
+    stop_early = asyncio.create_task(stopping.wait())
+    await asyncio.wait([starting, stop_early], return_when=asyncio.FIRST_COMPLETED)
+    stop_early.cancel()
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return
+    await starting
+    try:
+        await worker.wait(stopping)
+    finally:
+        await worker.stop()

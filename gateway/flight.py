@@ -1,0 +1,154 @@
+"""What a worker holds in memory of the messages that are on their way to a socket."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from gateway.ledger import BLOCK, Entry, Outcome
+from gateway.model import Message, TrafficClass
+from gateway.progress import Progress
+
+if TYPE_CHECKING:
+    from gateway.lane import Slot
+
+SPAN = 4 * BLOCK
+"""Offsets of one queue that may be admitted beyond the committed one. Should the ledger ever be lost, no more than these can
+have been written; commits happen long before it is used up."""
+
+
+class Part:
+    """One submit_sm of a message: its body, and where its answer belongs."""
+
+    __slots__ = ("body", "flight", "number")
+
+    def __init__(self, flight: Flight, number: int, body: bytes) -> None:
+        self.flight = flight
+        self.number = number
+        self.body = body
+
+
+class Flight:
+    """One attempt at one message, from its record until its outcome is settled.
+
+    `left` counts the parts without a final answer, `flying` those of them that are written. Once one part has failed for
+    good the rest of the message is worth nothing to anybody: what is not yet written is dropped.
+    """
+
+    __slots__ = (
+        "concluded",
+        "error_code",
+        "flying",
+        "ids",
+        "in_doubt",
+        "intended",
+        "left",
+        "message",
+        "offset",
+        "opened",
+        "queue",
+        "retry_code",
+        "stray",
+    )
+
+    def __init__(self, queue: Queue, offset: int, message: Any) -> None:
+        self.queue = queue
+        self.offset = offset
+        self.message: Message = message  # the raw record, where it could not be read
+        self.left = 0
+        self.flying = 0
+        self.ids: list[str] = []
+        self.intended = False
+        self.opened = False
+        """The ledger says "certainly not under way": that has to be taken back before the next write."""
+        self.in_doubt = False
+        self.concluded = False
+        self.stray = False
+        """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
+        self.error_code = ""
+        self.retry_code = ""
+
+
+class Queue:
+    """One partition of one lane topic, as its owner sees it.
+
+    records → (admitted: decoded, encoded) → ready → (written) → flights of the links → settled. Offsets are begun in
+    `progress` when their record arrives and done when their events are in Kafka.
+    """
+
+    __slots__ = (
+        "class_",
+        "committed",
+        "entry",
+        "fenced",
+        "flights",
+        "limit",
+        "name",
+        "owned",
+        "paused",
+        "progress",
+        "ready",
+        "records",
+        "recover_before",
+        "recovered",
+        "slot",
+        "tp",
+        "unsure",
+    )
+
+    def __init__(self, tp: TopicPartition, slot: Slot, class_: TrafficClass) -> None:
+        self.tp = tp
+        self.name = f"{tp.topic}:{tp.partition}"
+        self.slot = slot
+        self.class_ = class_
+        self.records: deque[ConsumerRecord] = deque()
+        self.ready: deque[Part] = deque()
+        self.flights: dict[int, Flight] = {}
+        self.progress = Progress(0)
+        self.entry = Entry(self.name, 0)
+        self.owned = False
+        """Ours to forward; not so from a revoke until the assignment that gives it back."""
+        self.fenced = False
+        self.paused = False
+        self.recovered: dict[int, Outcome] = {}
+        self.recover_before = 0
+        """Offsets below it may have been written by an earlier owner: `recovered` says what it knew of them."""
+        self.unsure = False
+        """The ledger was lost: `recover_before` is the most that may have been written, not what was."""
+        self.committed = 0
+        self.limit = SPAN
+        """No record from this offset on is admitted before more is committed."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Queue {self.name} records={len(self.records)} ready={len(self.ready)} flights={len(self.flights)}"
+            f" {self.progress!r}>"
+        )
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing of it is on its way: all that was written is settled, published and in the ledger."""
+        return not self.flights and not self.entry.outcomes
+
+    def take(self, epoch: int, start: int) -> None:
+        """Start afresh at the committed offset, as the ledger's owner of this epoch.
+
+        What is still in flight stays in flight; its records will come again, and are known by their offsets.
+        """
+        self.records.clear()
+        self.ready.clear()
+        self.progress = Progress(start)
+        self.entry = Entry(self.name, epoch)
+        self.fenced = False
+        self.paused = False
+        self.advance(start)
+        for flight in self.flights.values():
+            flight.stray = True
+
+    def advance(self, committed: int) -> None:
+        """The group's offset is known to be here."""
+        self.committed = committed
+        self.limit = committed + SPAN

@@ -1,0 +1,196 @@
+"""Jobs to messages: validate, personalise, route, and hand over to the lane topics.
+
+Nothing is decided here that a crash could not decide again: the same record gives the same messages with the same ids, and the
+claim at dispatch knows a second copy. So the order is produce, publish, commit, and a crash in between repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from gateway import events, numbers
+from gateway.config import Kafka
+from gateway.errors import InvalidJob, MissingParameter
+from gateway.lane import Lane
+from gateway.model import Dead, Job, Message, decode_job, encode_dead, encode_message, message_id_of
+from gateway.outbox import Batches, Outbox, Record, partition_of
+from gateway.personalise import Template
+from gateway.routing import Router
+from smpp.errors import SMPPError
+
+log = logging.getLogger("gateway.intake")
+
+_CHUNK = 500
+"""Recipients between two looks at the rest of the loop: a job of 10,000 must not hold up a one-time password."""
+
+
+class Rejected(Exception):
+    """One recipient that never becomes a message; the others go."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Intake:
+    """One loop per worker over its partitions of the jobs topic."""
+
+    def __init__(
+        self,
+        *,
+        consumer: AIOKafkaConsumer,
+        outbox: Outbox,
+        kafka: Kafka,
+        router: Router,
+        lanes: Mapping[str, Lane],
+    ) -> None:
+        self._consumer = consumer
+        self._outbox = outbox
+        self._kafka = kafka
+        self._router = router
+        self._lanes = lanes
+        self._partitions: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+        """messages, rejected, dead."""
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Take no more jobs; the loop ends after the ones in hand."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Go on until `stop`; cancelling leaves jobs uncommitted, and they come again."""
+        while not self._stopping:
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=200, max_records=200)
+                if fetched:
+                    await self._take([record for records in fetched.values() for record in records])
+                    await self._consumer.commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
+            except (KafkaError, IllegalStateError) as error:
+                # A commit across a rebalance or a broker that is away: the records come again.
+                log.warning("intake: %s", error or type(error).__name__)
+                await asyncio.sleep(0.2)
+
+    async def _take(self, records: list[ConsumerRecord]) -> None:
+        batches: Batches = {}
+        published: list[Record] = []
+        size = 0
+        for record in records:
+            try:
+                job = decode_job(record.value)
+                template = Template(job.text)
+            except InvalidJob as error:
+                self.counts["dead"] += 1
+                log.warning(
+                    "not a job topic=%s partition=%d offset=%d reason=%r",
+                    *(record.topic, record.partition, record.offset, error.reason),
+                )
+                batches.setdefault((self._kafka.dead_topic, 0), []).append(_dead(record, error.reason))
+                continue
+            now = time.time()
+            at = datetime.fromtimestamp(now, UTC)
+            rejected = 0
+            for start in range(0, len(job.recipients), _CHUNK):
+                rejected += await self._expand(job, template, record, start, at, batches, published)
+                size += min(_CHUNK, len(job.recipients) - start)
+                if size >= _CHUNK:
+                    await self._send(batches, published)
+                    batches, published, size = {}, [], 0
+            self.counts["messages"] += len(job.recipients) - rejected
+            self.counts["rejected"] += rejected
+            published.append(events.of_job(job, f"{record.partition}:{record.offset}", at, rejected))
+        await self._send(batches, published)
+
+    async def _send(self, batches: Batches, published: list[Record]) -> None:
+        if batches:
+            await self._outbox.send(batches)
+        if published:
+            await self._outbox.send_keyed(self._kafka.events_topic, published)
+
+    async def _expand(
+        self,
+        job: Job,
+        template: Template,
+        record: ConsumerRecord,
+        start: int,
+        at: datetime,
+        batches: Batches,
+        published: list[Record],
+    ) -> int:
+        """Add the messages of one chunk of a job to `batches`; returns how many recipients were rejected."""
+        lane_of = self._router.for_job(job)
+        expires_at = job.expires_at.timestamp() if job.expires_at else 0.0
+        accepted_at = at.timestamp()
+        source = f"{record.partition}:{record.offset}:"
+        class_ = job.class_
+        topics: dict[str, tuple[str, int, Lane]] = {}
+        rejected = 0
+        for index in range(start, min(start + _CHUNK, len(job.recipients))):
+            recipient = job.recipients[index]
+            to = recipient.to
+            try:
+                if (reason := numbers.check(to)) is not None:
+                    raise Rejected("number", reason)
+                if expires_at and expires_at <= accepted_at:
+                    raise Rejected("expired", "expires_at has passed")
+                name = lane_of(to)
+                if name is None:
+                    raise Rejected("route", "no route fits")
+                text = template.render(recipient.params)
+                if name not in topics:
+                    topic = self._kafka.lane_topic(name, class_)
+                    topics[name] = (topic, await self._outbox.partitions(topic), self._lanes[name])
+                topic, partitions, lane = topics[name]
+                if lane.encoder.count(text) > lane.config.max_parts:
+                    raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
+            except (Rejected, MissingParameter, SMPPError) as error:
+                rejected += 1
+                published.append(_rejection(job, message_id_of(job, index), at, error))
+                continue
+            message = Message(
+                recipient.message_id or f"{job.job_id}:{index}",
+                to,
+                text,
+                job.sender,
+                job.job_id,
+                job.campaign,
+                job.tenant,
+                class_,
+                expires_at,
+                f"{source}{index}",
+                accepted_at,
+            )
+            key = to.encode()
+            where = (topic, partition_of(key, partitions) if partitions > 1 else 0)
+            batch = batches.get(where)
+            if batch is None:
+                batch = batches[where] = []
+            batch.append((key, encode_message(message)))
+        return rejected
+
+
+def _rejection(job: Job, message_id: str, at: datetime, error: Exception) -> Record:
+    match error:
+        case Rejected():
+            code = error.code
+        case MissingParameter():
+            code = "parameter"
+        case _:
+            code = "text"
+    return events.of_rejection(job, message_id, at, code, str(error))
+
+
+def _dead(record: ConsumerRecord, reason: str) -> Record:
+    at = datetime.now(UTC)
+    dead = Dead(record.topic, record.partition, record.offset, reason, at, record.key, record.value)
+    return record.key, encode_dead(dead)

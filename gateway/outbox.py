@@ -1,0 +1,117 @@
+"""Producing to Kafka by the batch: one record batch per partition, repeated until Kafka has it.
+
+aiokafka's `send` makes a future and a task switch per record; a batch that we build ourselves costs an `append`. What
+is sent here was already promised to somebody, so a broker that is away means waiting, not failing: the caller stands
+still, which stops its stage. Repeating can append a batch twice where the broker has no idempotence; every reader of
+our topics knows its records by an id (claims for lane topics, `event_id` for events).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+log = logging.getLogger("gateway.outbox")
+
+Record: TypeAlias = tuple[bytes | None, bytes]
+"""Key and value."""
+Batches: TypeAlias = dict[tuple[str, int], list[Record]]
+"""(topic, partition) → records."""
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Stable over processes and versions: the order of one person's messages hangs on it."""
+    return zlib.crc32(key) % partitions
+
+
+class Outbox:
+    """Shares one producer among all stages."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._partitions: dict[str, int] = {}
+        self.away = False
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has; asked once, since key order would break if it changed under way."""
+        count = self._partitions.get(topic)
+        if count is None:
+            count = self._partitions[topic] = len(await self._producer.partitions_for(topic))
+        return count
+
+    async def send(self, batches: Batches) -> None:
+        """Return when Kafka has acknowledged every record. Cancelling leaves open which ones it got.
+
+        Raises `MessageSizeTooLargeError` for a record that the broker will never take: whoever made it must bound it.
+        """
+        delay = 0.05
+        left: Iterable[tuple[tuple[str, int], list[Record]]] = batches.items()
+        while left := await self._attempt(left):
+            await asyncio.sleep(delay)
+            delay = min(1.0, delay * 2)
+        if self.away:
+            self.away = False
+            log.warning("kafka back")
+
+    async def send_keyed(self, topic: str, records: list[Record]) -> None:
+        """Spread records over the partitions of a topic by their keys, and `send`."""
+        count = await self.partitions(topic)
+        batches: Batches = {}
+        for record in records:
+            key = (topic, partition_of(record[0] or b"", count) if count > 1 else 0)
+            batch = batches.get(key)
+            if batch is None:
+                batches[key] = [record]
+            else:
+                batch.append(record)
+        await self.send(batches)
+
+    async def _attempt(
+        self, batches: Iterable[tuple[tuple[str, int], list[Record]]]
+    ) -> list[tuple[tuple[str, int], list[Record]]]:
+        """Send all; what failed comes back, in order."""
+        pending = []
+        now = int(time.time() * 1000)
+        failed: list[tuple[tuple[str, int], list[Record]]] = []
+        for (topic, partition), records in batches:
+            start = 0
+            while start < len(records):
+                builder = self._producer.create_batch()
+                append = builder.append
+                end = start
+                for key, value in records[start:]:
+                    if append(timestamp=now, key=key, value=value) is None:
+                        break
+                    end += 1
+                if end == start:
+                    raise MessageSizeTooLargeError(f"a record of {len(records[start][1])} octets for {topic}")
+                chunk = records[start:end]
+                start = end
+                try:
+                    future = await self._producer.send_batch(builder, topic, partition=partition)
+                except KafkaError as error:
+                    self._note(error)
+                    failed.append(((topic, partition), chunk))
+                else:
+                    pending.append((future, (topic, partition), chunk))
+        for future, where, chunk in pending:
+            try:
+                await future
+            except MessageSizeTooLargeError:
+                raise
+            except KafkaError as error:
+                self._note(error)
+                failed.append((where, chunk))
+        return failed
+
+    def _note(self, error: KafkaError) -> None:
+        if not self.away:
+            self.away = True
+            log.error("kafka away, stages that produce stand still reason=%r", str(error) or type(error).__name__)

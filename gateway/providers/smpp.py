@@ -1,0 +1,195 @@
+"""A lane over SMPP: texts to bodies of submit_sm, statuses to dispositions, binds to slots."""
+
+from __future__ import annotations
+
+import ssl
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import Disposition
+from gateway.model import Message, TrafficClass
+from smpp.constants import CommandStatus, status_name
+from smpp.link import BindConfig, BindKind, Failure, Link
+from smpp.pdu import DataSM, DeliverSM, SubmitEncoder
+from smpp.segment import TextEncoder
+from smpp.session import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
+
+if TYPE_CHECKING:
+    from gateway import config
+    from gateway.inbox import Inbox
+
+# Defaults where an operator's contract says nothing else (docs/design.md, "Dispositions"): what Kannel and Jasmin retry is
+# retried, recipients and texts that are refused have failed.
+DISPOSITIONS: dict[int, Disposition] = {
+    CommandStatus.ESME_RTHROTTLED: Disposition.THROTTLED,
+    CommandStatus.ESME_RMSGQFUL: Disposition.THROTTLED,
+    CommandStatus.ESME_RSYSERR: Disposition.RETRY,
+    CommandStatus.ESME_RX_T_APPN: Disposition.RETRY,
+    CommandStatus.ESME_RSUBMITFAIL: Disposition.RETRY,
+    CommandStatus.ESME_RINVBNDSTS: Disposition.RETRY,
+    CommandStatus.ESME_RDELIVERYFAILURE: Disposition.RETRY,
+    CommandStatus.ESME_RUNKNOWNERR: Disposition.RETRY,
+}
+UNLISTED = Disposition.REJECTED
+"""A code that is in no table, vendors' own included: trying again what an operator refused is how accounts get blocked."""
+
+_PRIORITY = {TrafficClass.OTP: 2, TrafficClass.TRANSACTIONAL: 1, TrafficClass.BULK: 0}
+_SENDERS_KEPT = 1000  # senders come from jobs: what is encoded for them must not grow without end
+
+
+def disposition(command_status: int) -> Disposition:
+    return DISPOSITIONS.get(command_status, UNLISTED)
+
+
+class SmppEncoder:
+    """Makes the submit_sm bodies of one lane; holds nothing of a message."""
+
+    def __init__(self, lane: config.Lane) -> None:
+        self._lane = lane
+        self._text = TextEncoder(alphabets=lane.alphabets, long=lane.long_messages, transliterate=lane.transliterate)
+        self._senders: dict[str, SubmitEncoder] = {}
+
+    def count(self, text: str) -> int:
+        """How many submit_sm a text takes; raises `SMPPError` for one that the lane cannot carry."""
+        return self._text.count(text)
+
+    def encode(self, message: Message, now: float) -> list[bytes]:
+        """The bodies of a message, in order; `now` is Unix time. Raises `SMPPError` for a text that the lane cannot carry.
+
+        The reference that joins the parts comes from the message's id: a part that is written again, by this process or the
+        next, still belongs to the others.
+        """
+        text = message.text
+        encoded = self._text.encode(text, zlib.crc32(message.message_id.encode()) if len(text) > 60 else 0)
+        sender = self._senders.get(message.sender) or self._sender(message.sender)
+        validity = self._validity(message.expires_at - now) if message.expires_at else b""
+        priority = _PRIORITY[message.class_]
+        to = message.to[1:]
+        coding = encoded.data_coding
+        return [
+            sender.encode(to, part.short_message, part.esm_class, coding, priority, validity, part.tlvs)
+            for part in encoded.parts
+        ]
+
+    def _sender(self, name: str) -> SubmitEncoder:
+        lane = self._lane
+        address = name or lane.sender
+        ton, npi = lane.source_numbering(address)
+        if len(self._senders) >= _SENDERS_KEPT:
+            self._senders.clear()
+        encoder = self._senders[name] = SubmitEncoder(
+            source_addr=address.removeprefix("+"),
+            source_addr_ton=ton,
+            source_addr_npi=npi,
+            dest_addr_ton=lane.dest_ton,
+            dest_addr_npi=lane.dest_npi,
+            service_type=lane.service_type,
+            registered_delivery=lane.registered_delivery,
+        )
+        return encoder
+
+    def _validity(self, seconds: float) -> bytes:
+        """Relative validity_period (§7.1.1.2): `000000hhmmss000R` with days in front, at least a minute, at most the lane's."""
+        left = int(max(60, min(seconds, self._lane.max_validity_s)))
+        days, left = divmod(left, 86_400)
+        return b"0000%02d%02d%02d%02d000R" % (days, left // 3600, left // 60 % 60, left % 60)
+
+
+def bind_config(lane: config.Lane, kind: BindKind) -> BindConfig:
+    """What the link of one bind needs to know of its lane."""
+    return BindConfig(
+        host=lane.host,
+        port=lane.port,
+        system_id=lane.system_id,
+        password=lane.password.reveal(),
+        system_type=lane.system_type,
+        address_range=lane.address_range,
+        kind=kind,
+        window=lane.window,
+        connect_timeout=lane.connect_timeout_s,
+        bind_timeout=lane.bind_timeout_s,
+        response_timeout=lane.response_timeout_s,
+        enquire_link=lane.enquire_link_s,
+        drain=lane.drain_s,
+        reconnect_min=lane.reconnect_min_s,
+        reconnect_max=lane.reconnect_max_s,
+        ssl=_tls(lane) if lane.tls else None,
+    )
+
+
+def _tls(lane: config.Lane) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(lane.ca_file) if lane.ca_file else None)
+    if not lane.tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class SmppPort:
+    """The bind of one slot: a transceiver, or a transmitter and a receiver. Sorts what comes in into the worker's inbox."""
+
+    def __init__(self, lane: config.Lane, inbox: Inbox, account: str) -> None:
+        kinds = (BindKind.TRANSCEIVER,) if lane.bind == "trx" else (BindKind.TRANSMITTER, BindKind.RECEIVER)
+        self._links = [Link(bind_config(lane, kind), self) for kind in kinds]
+        self._sender = self._links[0]
+        self._inbox = inbox
+        self.lane = lane.name
+        self.account = account
+        self.down_reason = "not connected yet"
+
+    @property
+    def room(self) -> int:
+        """Parts that `submit` takes now."""
+        return self._sender.room
+
+    @property
+    def in_flight(self) -> int:
+        return self._sender.in_flight
+
+    @property
+    def bound(self) -> bool:
+        return all(link.bound for link in self._links)
+
+    def start(self) -> None:
+        for link in self._links:
+            link.start()
+
+    def submit(self, parts: list[tuple[bytes, Any]]) -> None:
+        self._sender.submit(parts)
+
+    async def close(self) -> None:
+        """Drain, unbind, disconnect. What nobody answered is in the inbox when this returns."""
+        for link in self._links:
+            await link.close()
+
+    # What the links report.
+
+    def link_bound(self, link: Link) -> None:
+        self.down_reason = ""
+        self._inbox.wake.set()
+
+    def link_down(self, link: Link, failure: Failure, retry_in: float) -> None:
+        self.down_reason = f"{failure.kind.value}: {failure.detail}"
+
+    def link_events(self, link: Link, events: list[Event]) -> None:
+        inbox = self._inbox
+        answers = inbox.answers
+        for event in events:
+            kind = type(event)
+            if kind is Response:
+                answers.append(event)  # type: ignore[arg-type]
+            elif kind is DeliverSM or kind is DataSM:
+                inbox.delivered(self, link, event)  # type: ignore[arg-type]
+            elif kind is Expired:
+                inbox.unanswered.append(event.context)  # type: ignore[union-attr]
+            elif kind is Closed:
+                inbox.unanswered.extend(event.unanswered)  # type: ignore[union-attr]
+            elif kind is LateResponse:
+                inbox.late.append(event)  # type: ignore[arg-type]
+            elif kind is Malformed or kind is Unexpected:
+                inbox.nonsense += 1
+        inbox.wake.set()
+
+
+error_name: Callable[[int], str] = status_name

@@ -1,0 +1,121 @@
+"""From what was settled to Kafka and back to offsets: the second half of settling.
+
+One loop, group commit without a timer: everything that was settled while the last batch was on its way makes the next one.
+Only when Kafka has the events of a message, its retry or its dead letter, is its offset done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+from gateway import events
+from gateway.delay import Ladder
+from gateway.flight import Flight
+from gateway.inbox import Delivery
+from gateway.ledger import Outcome
+from gateway.model import Dead, encode_dead
+from gateway.outbox import Batches, Outbox, Record
+
+Settled: TypeAlias = tuple[Flight, Outcome]
+
+
+class Publisher:
+    """Publishes what is settled. `capacity` is how many settled messages may wait before the dispatcher holds still."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        ladder: Ladder,
+        events_topic: str,
+        dead_topic: str,
+        capacity: int,
+        wake_dispatcher: Callable[[], None],
+        on_deliveries: Callable[[list[Delivery]], None],
+    ) -> None:
+        self._outbox = outbox
+        self._ladder = ladder
+        self._events_topic = events_topic
+        self._dead_topic = dead_topic
+        self._capacity = capacity
+        self._wake_dispatcher = wake_dispatcher
+        self._on_deliveries = on_deliveries
+        self._settled: list[Settled] = []
+        self._wake = asyncio.Event()
+        self.turned = asyncio.Event()
+        """Set after every batch and every turn of the dispatcher; who waits for a queue to fall quiet looks again then."""
+
+    @property
+    def full(self) -> bool:
+        return len(self._settled) >= self._capacity
+
+    def add(self, settled: list[Settled], deliveries: list[Delivery]) -> None:
+        """Take over what a turn of the dispatcher brought."""
+        if settled:
+            self._settled += settled
+            self._wake.set()
+        if deliveries:
+            self._on_deliveries(deliveries)
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            settled, self._settled = self._settled, []
+            was_full = len(settled) >= self._capacity
+            if settled:
+                await self._publish(settled)
+            if was_full:
+                self._wake_dispatcher()
+
+    async def _publish(self, settled: list[Settled]) -> None:
+        records: list[Record] = []
+        others: Batches = {}
+        for flight, outcome in settled:
+            kind = outcome.kind
+            if kind == "r":
+                self._ladder.put(others, *self._retry(flight, outcome))
+            elif kind == "p":
+                others.setdefault((self._dead_topic, 0), []).append(_dead(flight.message, outcome))
+            elif kind != "q":
+                records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
+        if others:
+            await self._outbox.send(others)
+        if records:
+            await self._outbox.send_keyed(self._events_topic, records)
+        for flight, _ in settled:
+            queue = flight.queue
+            # A late answer settles a flight a second time; its offset is done already.
+            if queue.flights.get(flight.offset) is flight:
+                del queue.flights[flight.offset]
+                if flight.stray:
+                    queue.recovered[flight.offset] = Outcome("q", 0.0)  # for when its record comes again
+                else:
+                    queue.progress.done(flight.offset)
+        self.turned.set()
+
+    def _retry(self, flight: Flight, outcome: Outcome) -> tuple[float, str, bytes, bytes]:
+        message = flight.message
+        again = msgspec.structs.replace(message, attempt=message.attempt + 1, accepted_ids=outcome.ids)
+        return (outcome.due, flight.queue.tp.topic, message.to.encode(), msgspec.json.encode(again))
+
+
+def _dead(record: ConsumerRecord, outcome: Outcome) -> Record:
+    return record.key, encode_dead(
+        Dead(
+            record.topic,
+            record.partition,
+            record.offset,
+            outcome.error_text,
+            datetime.fromtimestamp(outcome.at, UTC),
+            record.key,
+            record.value,
+        )
+    )

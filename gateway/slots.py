@@ -1,0 +1,224 @@
+"""Owning slots: the consumer group gives and takes them, this makes binds and queues of them.
+
+Owning a slot means holding its bind; there is no other lock. aiokafka's rebalance is eager: every partition is revoked, then
+the assignment comes. On revoke all queues stop, drain (bounded), settle and commit; what comes back starts afresh from the
+committed offset and the ledger, and a slot that stays never drops its bind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from gateway.dispatch import Dispatcher
+from gateway.flight import SPAN, Queue
+from gateway.inbox import Inbox
+from gateway.lane import Lane, Slot
+from gateway.ledger import Ledger
+from gateway.model import TrafficClass
+from gateway.publisher import Publisher
+
+log = logging.getLogger("gateway.slots")
+
+_COMMIT_S = 1.0
+
+
+class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """The slots of one worker: fetches for them, commits for them, takes and releases them."""
+
+    def __init__(
+        self,
+        *,
+        consumer: AIOKafkaConsumer,
+        lanes: Mapping[str, Lane],
+        topics: Mapping[str, tuple[str, TrafficClass]],
+        inbox: Inbox,
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+        publisher: Publisher,
+        drain_s: float,
+        buffered: int,
+        batch: int,
+    ) -> None:
+        self._consumer = consumer
+        self._lanes = lanes
+        self._topics = topics
+        self._inbox = inbox
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._publisher = publisher
+        self._drain_s = drain_s
+        self._buffered = buffered
+        self._batch = batch
+        self.slots = dispatcher.slots
+        self._queues: dict[TopicPartition, Queue] = {}
+        self._ready = asyncio.Event()
+        """Cleared between revoke and assign: what is fetched then is fetched again."""
+        self._commit_now = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    # The consumer group's calls.
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Stop, drain, settle, commit. Bounded by `drain_s`: what is still in flight then is the ledger's to tell."""
+        self._ready.clear()
+        await self._stand_still()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Release what went elsewhere, take what came, read the ledger of each queue, and go on."""
+        for tp in [tp for tp in self._queues if tp not in assigned]:
+            del self._queues[tp]
+        kept = {self._slot_of(tp) for tp in assigned}
+        leaving = [self.slots.pop(key) for key in list(self.slots) if key not in kept]
+        for slot in leaving:
+            slot.queues.clear()
+            self._close(slot)
+        for tp in sorted(assigned):
+            await self._take(tp)
+        for tp, queue in self._queues.items():
+            # What was fetched since the assignment has been dropped: the position goes back with it.
+            if queue.committed:
+                self._consumer.seek(tp, queue.committed)
+        if unseen := [tp for tp, queue in self._queues.items() if not queue.committed]:
+            await self._consumer.seek_to_beginning(*unseen)
+        log.info("slots owned=%d queues=%d released=%d", len(self.slots), len(self._queues), len(leaving))
+        self._ready.set()
+        self._inbox.wake.set()
+
+    # The worker's loops.
+
+    async def fetch(self) -> None:
+        """Bring records to the queues until cancelled; a full queue pauses its partition, and only that."""
+        while True:
+            await self._ready.wait()
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=250, max_records=2 * self._batch)
+            except (KafkaError, IllegalStateError) as error:
+                log.warning("fetch: %s", error or type(error).__name__)
+                await asyncio.sleep(0.2)
+                continue
+            if not self._ready.is_set():
+                continue
+            for tp, records in fetched.items():
+                queue = self._queues.get(tp)
+                if queue is None or not queue.owned:
+                    continue
+                queue.progress.begin([record.offset for record in records])
+                queue.records.extend(records)
+            if fetched:
+                self._inbox.wake.set()
+            self._hold_back()
+
+    async def commit(self) -> None:
+        """Commit once a second, and earlier when a queue has used half of its span; until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_COMMIT_S):
+                    await self._commit_now.wait()
+            self._commit_now.clear()
+            await self._ready.wait()
+            await self._commit()
+
+    async def close(self) -> None:
+        """Drain, commit and unbind everything; called after intake and fetch have stopped."""
+        self._ready.clear()
+        await self._stand_still()
+        for slot in self.slots.values():
+            self._close(slot)
+        self.slots.clear()
+        await asyncio.gather(*self._closing)
+
+    # Private.
+
+    async def _stand_still(self) -> None:
+        for queue in self._queues.values():
+            self._dispatcher.release(queue)
+        deadline = time.monotonic() + self._drain_s
+        turned = self._publisher.turned
+        while not all(queue.quiet for queue in self._queues.values()) and (left := deadline - time.monotonic()) > 0:
+            turned.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await turned.wait()
+        await self._commit()
+
+    async def _commit(self) -> None:
+        positions = {
+            tp: position
+            for tp, queue in self._queues.items()
+            if (position := queue.progress.position) > queue.committed and not queue.fenced
+        }
+        if not positions:
+            return
+        try:
+            await self._consumer.commit(positions)
+        except (KafkaError, IllegalStateError) as error:
+            log.warning("commit: %s", error or type(error).__name__)
+            return
+        passed = []
+        for tp, position in positions.items():
+            queue = self._queues.get(tp)
+            if queue is not None:
+                passed.append((queue.name, queue.committed, position))
+                queue.advance(position)
+        await self._ledger.trim(passed)
+        self._inbox.wake.set()
+
+    async def _take(self, tp: TopicPartition) -> None:
+        lane_name, class_ = self._topics[tp.topic]
+        key = self._slot_of(tp)
+        slot = self.slots.get(key)
+        if slot is None:
+            slot = self.slots[key] = Slot(self._lanes[lane_name], tp.partition, self._inbox)
+            slot.port.start()
+        queue = self._queues.get(tp)
+        if queue is None:
+            queue = self._queues[tp] = Queue(tp, slot, class_)
+            slot.queue(queue)
+        committed = await self._consumer.committed(tp)
+        found = await self._ledger.acquire(queue.name, committed or 0)
+        queue.take(found.epoch, committed or 0)
+        queue.recovered = found.outcomes
+        queue.recover_before = found.intent
+        queue.unsure = committed is not None and not found.known
+        if queue.unsure:
+            queue.recover_before = committed + SPAN
+            log.critical(
+                "the ledger of a queue is lost: up to %d messages may have been written, their class decides queue=%s",
+                *(SPAN, queue.name),
+            )
+        elif found.intent > (committed or 0):
+            log.warning(
+                "recovering queue=%s committed=%d intent=%d known_outcomes=%d",
+                *(queue.name, committed or 0, found.intent, len(found.outcomes)),
+            )
+        queue.owned = True
+
+    def _slot_of(self, tp: TopicPartition) -> tuple[str, int]:
+        return self._topics[tp.topic][0], tp.partition
+
+    def _close(self, slot: Slot) -> None:
+        task = asyncio.create_task(slot.port.close(), name=f"close {slot.lane.name}/{slot.index}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _hold_back(self) -> None:
+        """Pause queues that have enough, resume those that are running dry; half way between is hysteresis."""
+        high = max(self._batch, self._buffered // max(1, len(self._queues)))
+        for tp, queue in self._queues.items():
+            waiting = len(queue.records)
+            if queue.paused:
+                if waiting <= high // 2:
+                    queue.paused = False
+                    self._consumer.resume(tp)
+            elif waiting >= high:
+                queue.paused = True
+                self._consumer.pause(tp)
+            if queue.progress.position - queue.committed > SPAN // 2:
+                self._commit_now.set()

@@ -1,0 +1,122 @@
+"""The one connection to Redis or Valkey: scripts of a batch, one at a time.
+
+Everything the gateway keeps there is written and read by a handful of Lua scripts, each called once per batch with one
+MessagePack argument: packing two hundred arguments costs more than the round trip. redis-py does what is hard (URL, TLS,
+authentication, RESP); its command layer is left out, since it costs more per call than all of our batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from typing import Any
+
+import hiredis
+import msgspec
+from redis import exceptions
+from redis.asyncio import Connection, ConnectionPool
+
+from gateway.errors import StoreUnavailable
+
+log = logging.getLogger("gateway.store")
+
+_FAILURES = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+_LOADING = (
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
+    exceptions.TryAgainError,
+)
+
+
+class Script:
+    """A Lua script. It is given its one argument as `cmsgpack`, and answers whatever RESP can say."""
+
+    __slots__ = ("sha", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source.encode()
+        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+
+class Store:
+    """Runs scripts over one connection, in the order in which they were called.
+
+    `timeout` is seconds for one call, connecting included. After a failure the next call connects again.
+    """
+
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
+        self._timeout = timeout
+        self._pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=timeout)
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+
+    async def run(self, script: Script, argument: Any) -> Any:
+        """Call a script; raises `StoreUnavailable` when Redis is away, slow beyond the timeout, or refuses to write.
+
+        A call that failed may have been executed: every script of ours can be repeated. Cancelling drops the connection, since
+        an answer would otherwise be taken for that of the next call.
+        """
+        packed = msgspec.msgpack.encode(argument)
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    try:
+                        return await self._call(b"EVALSHA", script.sha, b"0", packed)
+                    except exceptions.NoScriptError:
+                        return await self._call(b"EVAL", script.source, b"0", packed)
+            except _LOADING as error:
+                raise StoreUnavailable(str(error)) from error
+            except (*_FAILURES, TimeoutError) as error:
+                await self._drop()
+                raise StoreUnavailable(str(error) or f"no answer within {self._timeout} s") from error
+            except asyncio.CancelledError:
+                await self._drop()
+                raise
+
+    async def close(self) -> None:
+        await self._drop()
+
+    async def _call(self, *args: bytes) -> Any:
+        connection = self._connection
+        if connection is None:
+            connection: Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            await connection.connect()
+            self._connection = connection
+        packed = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub means tuples of any length
+        await connection.send_packed_command(packed, check_health=False)
+        return await connection.read_response(disable_decoding=True)
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+class Patience:
+    """Repeats a call to the store until it answers: the caller stands still meanwhile, which is what stops its stage.
+
+    Says once that the store is away and once that it is back. Cancelling a wait is safe.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.away = False
+
+    async def run(self, script: Script, argument: Any) -> Any:
+        delay = 0.05
+        while True:
+            try:
+                answer = await self._store.run(script, argument)
+            except StoreUnavailable as error:
+                if not self.away:
+                    self.away = True
+                    log.error("store away, forwarding stands still reason=%r", str(error))
+                await asyncio.sleep(delay)
+                delay = min(1.0, delay * 2)
+            else:
+                if self.away:
+                    self.away = False
+                    log.warning("store back")
+                return answer

@@ -1,0 +1,98 @@
+"""Clients of Kafka, made from the configuration; and the topics themselves."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from gateway.config import Config, Kafka
+from gateway.errors import GatewayError
+
+_BATCH_OCTETS = 900_000
+"""Below the million that a broker takes by default (`message.max.bytes`)."""
+_TOPIC_EXISTS = 36
+
+
+def connection(kafka: Kafka) -> dict[str, Any]:
+    """What every client needs to reach the brokers."""
+    options: dict[str, Any] = {"bootstrap_servers": list(kafka.servers), "client_id": "recado"}
+    security = ("SASL_SSL" if kafka.tls else "SASL_PLAINTEXT") if kafka.sasl_mechanism else "SSL" if kafka.tls else ""
+    if security:
+        options["security_protocol"] = security
+    if kafka.tls:
+        options["ssl_context"] = ssl.create_default_context(cafile=str(kafka.ca_file) if kafka.ca_file else None)
+    if kafka.sasl_mechanism:
+        options |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.sasl_username,
+            "sasl_plain_password": kafka.sasl_password.reveal(),
+        }
+    return options
+
+
+def producer(kafka: Kafka) -> AIOKafkaProducer:
+    """acks=all: what is acknowledged is on every in-sync replica."""
+    return AIOKafkaProducer(
+        **connection(kafka),
+        acks="all",
+        enable_idempotence=kafka.idempotence,
+        max_batch_size=_BATCH_OCTETS,
+        request_timeout_ms=20_000,
+        linger_ms=0,
+    )
+
+
+def consumer(kafka: Kafka, stage: str, assignor: Any = RoundRobinPartitionAssignor) -> AIOKafkaConsumer:
+    """A member of the group `<group>.<stage>` that commits only what it is told to."""
+    return AIOKafkaConsumer(
+        **connection(kafka),
+        group_id=f"{kafka.group}.{stage}",
+        group_instance_id=f"{kafka.instance}.{stage}" if kafka.instance else None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        partition_assignment_strategy=(assignor,),
+        session_timeout_ms=int(kafka.session_timeout_s * 1000),
+        heartbeat_interval_ms=int(kafka.session_timeout_s * 1000 / 5),
+        rebalance_timeout_ms=60_000,
+        max_poll_interval_ms=600_000,
+        fetch_max_wait_ms=kafka.fetch_wait_ms,
+        max_partition_fetch_bytes=1_048_576,
+        fetch_max_bytes=16_777_216,
+        metadata_max_age_ms=60_000,
+    )
+
+
+async def create(config: Config) -> dict[str, str]:
+    """Create the topics that are missing; answers what happened to each: `created`, `exists`, or the broker's error."""
+    admin = AIOKafkaAdminClient(**connection(config.kafka))
+    await admin.start()
+    try:
+        response = await admin.create_topics(
+            [
+                NewTopic(name=name, num_partitions=partitions, replication_factor=config.kafka.replication)
+                for name, partitions in config.topics().items()
+            ]
+        )
+    finally:
+        await admin.close()
+    outcome = {}
+    for name, code, *rest in response.topic_errors:
+        outcome[name] = (
+            "created" if code == 0 else "exists" if code == _TOPIC_EXISTS else f"error {code} {rest[0] if rest else ''}"
+        )
+    return outcome
+
+
+async def check(config: Config, kafka_producer: AIOKafkaProducer) -> None:
+    """Refuse to run on topics that do not fit the configuration: a slot without its partition would starve unseen."""
+    wrong = []
+    for name, partitions in config.topics().items():
+        found = len(await kafka_producer.partitions_for(name))
+        if name.startswith(f"{config.kafka.prefix}.lane.") and found != partitions:
+            wrong.append(f"{name} has {found} partitions, the lane has {partitions} binds")
+    if wrong:
+        raise GatewayError("topics do not fit the configuration: " + "; ".join(wrong))

@@ -1,0 +1,108 @@
+"""What every test gets: a broker and a store to share, coroutines that run, and no exception that goes unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import logging
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
+from uuid import uuid4
+
+import pytest
+import uvloop
+
+from tests.support import kafka, store
+
+_PATIENCE_S = 1.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "servers: uses the broker or the store, of which there are two kinds (automatic)"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark what has to pass on both kinds of broker and store."""
+    for item in items:
+        if {"broker", "idempotence", "store_url"} & set(item.fixturenames):
+            item.add_marker("servers")
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """The bootstrap address of the broker that all tests share: each makes topics of its own (see `namespace`)."""
+    yield from _held(kafka.start_broker())
+
+
+@pytest.fixture(scope="session")
+def idempotence() -> bool:
+    """Whether the broker takes idempotent production; the embedded one does not."""
+    return kafka.IDEMPOTENCE
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    """The URL of the store that all tests share: each uses keys of its own (see `namespace`)."""
+    yield from _held(store.start_store())
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix for topics, groups and keys that no other test has."""
+    return f"t{uuid4().hex[:10]}"
+
+
+class _Unexpected(logging.Handler):
+    """Keeps the records that a healthy process does not write: exceptions, and what asyncio complains about."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info or record.name == "asyncio":
+            self.records.append(record)
+
+
+@pytest.fixture(autouse=True)
+def logged_exceptions() -> Iterator[list[logging.LogRecord]]:
+    """The exceptions logged so far. A test that expects one takes it out of the list; any other fails the test."""
+    handler = _Unexpected()
+    logging.getLogger().addHandler(handler)
+    yield handler.records
+    logging.getLogger().removeHandler(handler)
+    format_ = logging.Formatter().format
+    assert not handler.records, "\n".join(map(format_, handler.records))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine, each on an event loop of its own, the kind that the gateway runs on."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_leaving_nothing_behind(pyfuncitem.obj(**arguments)))
+    gc.collect(1)  # a task whose exception nobody saw says so when it is collected
+    return True
+
+
+async def _leaving_nothing_behind(test: Coroutine[object, object, None]) -> None:
+    await test
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:  # what was closed may need a few turns of the loop
+        _, left = await asyncio.wait(left, timeout=_PATIENCE_S)
+    assert not left, f"tasks left running: {left}"
+
+
+def _held(context: AbstractAsyncContextManager[str]) -> Iterator[str]:
+    """Keep an asynchronous context open for as long as a synchronous fixture lives."""
+    with asyncio.Runner() as runner:
+        value = runner.run(context.__aenter__())
+        try:
+            yield value
+        finally:
+            runner.run(context.__aexit__(None, None, None))

@@ -1,0 +1,85 @@
+"""What `recado check` says of a configuration."""
+
+import msgspec
+import pytest
+
+from gateway.check import Summary, describe
+from gateway.config import loads
+from gateway.model import TrafficClass
+
+LANE = """
+[lanes.claro]
+host = "smsc.example"
+port = 2775
+system_id = "recado"
+password_env = "PW"
+rate = 100
+"""
+QUIET = f"""
+[kafka]
+bootstrap = "localhost:9092"
+replication = 3
+[store]
+url = "redis://localhost"
+[[routes]]
+lane = "claro"
+{LANE}"""
+
+
+def summary_of(text: str) -> Summary:
+    return describe(loads(text, {"PW": "s3cret"}))
+
+
+def warnings_of(text: str) -> list[str]:
+    return [warning.path for warning in summary_of(text).warnings]
+
+
+def test_a_lane_is_shown_with_its_derived_figures() -> None:
+    """Per hour too, and how soon answers must come for the rate to be reached."""
+    lane = summary_of(QUIET + 'binds = 2\nwindow = 20\nsender = "89000"').lanes[0]
+    assert (lane.name, lane.account, lane.address) == ("claro", "claro", "smsc.example:2775")
+    assert (lane.rate_per_s, lane.rate_per_hour, lane.burst) == (100, 360_000, 5)
+    assert (lane.slots, lane.window, lane.round_trip_ms) == (2, 20, 400)
+
+
+def test_routes_policies_and_topics_are_shown() -> None:
+    """Routes in their order, in words."""
+    route = 'class = "otp"\ntenant = "banco"\nprefix = "+57"\n'
+    summary = summary_of(QUIET.replace("[[routes]]\n", f'[[routes]]\nlane = "claro"\n{route}[[routes]]\n'))
+    assert summary.routes == ("sms, class otp, tenant banco, prefix +57 → claro", "sms, anything → claro")
+    assert summary.in_doubt[TrafficClass.BULK] == "report"
+    assert summary.topics["recado.lane.claro.otp"] == 1
+
+
+def test_a_sound_configuration_has_no_warnings() -> None:
+    """Nothing is said that needs no look."""
+    assert warnings_of(QUIET) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (QUIET.replace("replication = 3", ""), "kafka.replication"),
+        (QUIET.replace("rate = 100", "rate = 0"), "lanes.claro.rate"),
+        (QUIET.replace("rate = 100", "rate = 300"), "lanes.claro.window"),
+        (QUIET + "tls = true\ntls_verify = false", "lanes.claro.tls_verify"),
+        (QUIET + '[[routes]]\nlane = "claro"\nprefix = "+57"', "routes[1]"),
+        (QUIET + LANE.replace("claro", "spare").replace("recado", "other"), "lanes.spare"),
+    ],
+)
+def test_what_looks_unintended_is_a_warning(text: str, path: str) -> None:
+    """One for each, at its path."""
+    assert warnings_of(text) == [path]
+
+
+def test_lanes_with_one_login_and_two_accounts_are_a_warning() -> None:
+    """Receipts that come on the other lane's bind would find nothing."""
+    lanes = QUIET + LANE.replace("claro", "otra") + '[[routes]]\nlane = "otra"\n'
+    text = lanes.replace('[[routes]]\nlane = "claro"', '[[routes]]\nlane = "claro"\nprefix = "+57"')
+    assert warnings_of(text) == ["lanes.claro.account"]
+    assert warnings_of(text.replace("[lanes.otra]", '[lanes.otra]\naccount = "claro"')) == []
+
+
+def test_nothing_secret_is_in_the_summary() -> None:
+    """It is printed."""
+    assert b"s3cret" not in msgspec.json.encode(summary_of(QUIET))

@@ -1,0 +1,318 @@
+"""The configuration: its defaults, its derived names, and every problem at once with its path and a remedy."""
+
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+
+from gateway.config import Config, Lane, load, loads
+from gateway.errors import ConfigError, Problem
+from gateway.model import TrafficClass
+from gateway.tables import Secret
+
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "recado.toml"
+ENV = {"PW": "s3cret"}
+LANE = """
+[lanes.claro]
+host = "smsc.example"
+port = 2775
+system_id = "recado"
+password_env = "PW"
+rate = 100
+"""
+BASE = '[kafka]\nbootstrap = "localhost:9092"\n[store]\nurl = "redis://localhost"\n[[routes]]\nlane = "claro"\n' + LANE
+
+
+def problems_of(text: str, env: dict[str, str] | None = None, folder: Path = Path()) -> dict[str, Problem]:
+    with pytest.raises(ConfigError) as caught:
+        loads(text, ENV if env is None else env, folder)
+    problems = {problem.path: problem for problem in caught.value.problems}
+    assert len(problems) == len(caught.value.problems)
+    return problems
+
+
+def lane_of(keys: str, folder: Path = Path()) -> Lane:
+    return loads(BASE + keys, ENV, folder).lanes["claro"]
+
+
+def test_ten_lines_are_a_configuration() -> None:
+    """What is not said has a default, the lane's account and burst too."""
+    config = loads(BASE, ENV)
+    lane = config.lanes["claro"]
+    assert config.kafka.servers == ("localhost:9092",)
+    assert (lane.name, lane.account, lane.rate, lane.burst, lane.slots) == ("claro", "claro", 100, 5, 1)
+    assert lane.classes == tuple(TrafficClass)
+    assert lane.password.reveal() == "s3cret"
+    assert [config.classes.in_doubt(class_) for class_ in TrafficClass] == ["resend", "report", "report"]
+
+
+def test_the_example_is_complete(tmp_path: Path) -> None:
+    """deploy/recado.toml loads, and shows every key of every section."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    (tmp_path / "vivo-password").write_text("pw\n", encoding="utf-8")
+    config = loads(text, {"CLARO_PASSWORD": "pw"}, tmp_path)
+    shown = {line.lstrip("# ").split(" = ")[0] for line in text.splitlines() if " = " in line}
+    for section in (getattr(config, name) for name in Config.__struct_fields__ if name not in ("lanes", "routes")):
+        fields = set(type(section).__struct_encode_fields__) - {"otp", "transactional", "bulk"}
+        assert {field for field in fields if field not in shown and f"{field}_env" not in shown} == set()
+    lane_fields = set(Lane.__struct_encode_fields__) - {"name", "password"}
+    assert lane_fields - shown == set()
+
+
+def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
+    """A value that is not a default says so in its comment."""
+    (tmp_path / "vivo-password").write_text("pw", encoding="utf-8")
+    config = loads(EXAMPLE.read_text(encoding="utf-8"), {"CLARO_PASSWORD": "pw"}, tmp_path)
+    plain = loads(BASE, ENV)
+    for name in ("classes", "delay", "receipts", "claims", "limits", "admin"):
+        assert getattr(config, name) == getattr(plain, name)
+    said = {"name", "account", "host", "password", "binds", "window", "rate", "burst", "sender"}
+    for field in set(Lane.__struct_fields__) - said:
+        assert getattr(config.lanes["claro-co"], field) == getattr(plain.lanes["claro"], field), field
+
+
+def test_every_problem_is_listed_at_once() -> None:
+    """One run shows all there is to mend: each with its path and what to do."""
+    problems = problems_of(
+        """
+        [kafka]
+        bootstrap = 9092
+        replicaton = 3
+        [store]
+        [lanes.claro]
+        host = ""
+        port = 70000
+        system_id = "recado"
+        password = "s3cret"
+        rate = -1
+        clases = ["otp"]
+        classes = ["otp", "urgent"]
+        bind = "both"
+        [lanes.Bad_Name]
+        host = "h"
+        port = 1
+        system_id = "x"
+        password_env = "NOWHERE"
+        rate = 1
+        [[routes]]
+        lane = "clara"
+        [limitz]
+        [delay]
+        rungs_s = [60, 5]
+        [admin]
+        port = "off"
+        """
+    )
+    assert {path: problem.remedy for path, problem in problems.items()} == {
+        "limitz": "did you mean limits?",
+        "kafka.bootstrap": '"host:port", or a list of them',
+        "kafka.replicaton": "did you mean replication?",
+        "store.url": "use one of: url, url_env, url_file",
+        "lanes.claro.host": "a text in quotation marks, not empty",
+        "lanes.claro.port": "a TCP port, from 1 to 65535",
+        "lanes.claro.password": "use password_env or password_file",
+        "lanes.claro.rate": "parts (submit_sm) per second, 0 pauses the lane",
+        "lanes.claro.clases": "did you mean classes?",
+        "lanes.claro.classes[1]": "one of: otp, transactional, bulk",
+        "lanes.claro.bind": "one of: trx, txrx",
+        "lanes.Bad_Name": "lower-case letters, digits and hyphens, at most 63",
+        "lanes.Bad_Name.password_env": "set NOWHERE",
+        "routes[0].lane": "did you mean claro?",
+        "delay.rungs_s": "list the shortest first and none twice",
+        "admin.port": "a TCP port, or 0 for off",
+    }
+
+
+def test_an_error_prints_every_problem() -> None:
+    """The text of the exception is fit for a person."""
+    with pytest.raises(ConfigError) as caught:
+        loads(BASE + 'bind = "both"\nwindow = 0\nmax_parts = "6"\nsender = "Año"', ENV)
+    assert sorted(str(caught.value).splitlines()) == [
+        "lanes.claro.bind: 'both' is none of the choices (one of: trx, txrx)",
+        "lanes.claro.max_parts: expected a whole number, got a text (parts of one message, from 1 to 255)",
+        "lanes.claro.sender: expected a text of another form (0 to 20 ASCII characters, as the operator says)",
+        "lanes.claro.window: expected a whole number >= 1 (unanswered submit_sm per bind, from 1 to 10000)",
+    ]
+
+
+def test_an_empty_file_says_what_a_configuration_needs() -> None:
+    """Each required section and key is named."""
+    assert set(problems_of("")) == {"kafka.bootstrap", "store.url", "lanes", "routes"}
+
+
+@pytest.mark.parametrize(
+    "text", ["kafka = 1\nstore = []\nlanes = 5\nroutes = 7", "[lanes]\nclaro = 3\n[routes]\na = 1"]
+)
+def test_sections_of_the_wrong_shape_are_problems(text: str) -> None:
+    """Nothing but ConfigError comes out, whatever stands where a table should."""
+    assert {"kafka", "kafka.bootstrap"} & set(problems_of(text))
+    assert "routes" in problems_of(text)
+
+
+@pytest.mark.parametrize(
+    "value", ["5", "-1", "1e400", '"x"', '"\\u0000"', "true", "[]", "[[1]]", "{}", "{a = 1}", "1979-05-27"]
+)
+@pytest.mark.parametrize("section", [*Config.__struct_fields__[:2], *Config.__struct_fields__[4:], "lanes.claro"])
+def test_no_value_of_any_key_is_a_surprise(section: str, value: str) -> None:
+    """A configuration of one key is incomplete; nothing but ConfigError comes out, whatever the value."""
+    model: type[Struct] = Lane if section == "lanes.claro" else Config.__annotations__[section]
+    for key in model.__struct_encode_fields__:
+        for name in (key, f"{key}_env", f"{key}_file"):
+            with pytest.raises(ConfigError) as caught:
+                loads(f"[{section}]\n{name} = {value}", ENV)
+            assert all(problem.path and problem.what for problem in caught.value.problems)
+
+
+def test_broken_toml_is_one_problem() -> None:
+    """With the line that the parser stopped at."""
+    problems = problems_of("[kafka\n")
+    assert "line 1" in problems["syntax"].what
+
+
+def test_a_lane_that_is_wrong_is_not_also_unknown_to_its_routes() -> None:
+    """One mistake is one problem."""
+    assert set(problems_of(BASE.replace("rate = 100", "rate = inf"))) == {"lanes.claro.rate"}
+
+
+def test_a_route_to_a_class_that_its_lane_does_not_carry_is_a_problem() -> None:
+    """No topic would exist for its messages."""
+    text = BASE.replace('lane = "claro"', 'lane = "claro"\nclass = "otp"') + 'classes = ["bulk"]'
+    assert set(problems_of(text)) == {"routes[0].class"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ("rate = nan", "rate"),
+        ('rate = "100"', "rate"),
+        ("burst = 0.5", "burst"),
+        ("window = 0", "window"),
+        ("window = true", "window"),
+        ("binds = 65", "binds"),
+        ("max_parts = 256", "max_parts"),
+        ("classes = []", "classes"),
+        ('classes = ["bulk", "bulk"]', "classes"),
+        ('alphabets = ["ascii"]', "alphabets[0]"),
+        ('message_id_format = "hex"', "message_id_format"),
+        ('sender = "Año"', "sender"),
+        ('system_type = "a\\u0000"', "system_type"),
+        ('service_type = "toolong"', "service_type"),
+        ("enquire_link_s = 0", "enquire_link_s"),
+        ("reconnect_min_s = 61", "reconnect_min_s"),
+        ('ca_file = "nowhere.pem"', "ca_file"),
+        ('name = "other"', "name"),
+        ('provider = "carrier-pigeon"', "provider"),
+        ('password_file = "nowhere"', "password"),
+    ],
+)
+def test_a_value_outside_its_bounds_is_refused(keys: str, path: str) -> None:
+    """Every bound is checked when the file is read, not when the lane connects."""
+    text = BASE.replace("rate = 100\n", "") if keys.startswith("rate") else BASE
+    assert set(problems_of(text + keys)) == {f"lanes.claro.{path}"}
+
+
+@pytest.mark.parametrize("password", ["123456789", "contraseña", "ñ", "a\0b"])
+def test_a_password_that_a_bind_cannot_carry_is_refused(password: str) -> None:
+    """Eight ASCII characters, SMPP 3.4 §4.1.1; the problem does not quote it."""
+    problem = problems_of(BASE, {"PW": password})["lanes.claro.password"]
+    assert "8 ASCII characters" in problem.remedy
+    assert password not in str(problem)
+
+
+@pytest.mark.parametrize("env", [{}, {"PW": ""}])
+def test_a_secret_that_is_not_there_is_a_problem(env: dict[str, str]) -> None:
+    """An empty variable is as bad as none."""
+    assert problems_of(BASE, env)["lanes.claro.password_env"].remedy == "set PW"
+
+
+def test_a_secret_comes_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    """Without the line break that editors put at its end."""
+    (tmp_path / "pw").write_text("s3cret\n", encoding="utf-8")
+    config = loads(BASE.replace('password_env = "PW"', 'password_file = "pw"'), {}, tmp_path)
+    assert config.lanes["claro"].password.reveal() == "s3cret"
+
+
+def test_no_representation_shows_a_secret() -> None:
+    """Neither the secret's nor that of any tree around it, formatted or not."""
+    config = loads(BASE.replace('url = "redis://localhost"', 'url_env = "URL"'), ENV | {"URL": "redis://:hidden@h"})
+    for text in (repr(config), str(config), f"{config.lanes['claro'].password}", f"{config.store.url!r}"):
+        assert "s3cret" not in text
+        assert "hidden" not in text
+    assert config.store.url.reveal() == "redis://:hidden@h"
+    assert not Secret("")
+
+
+def test_a_store_url_with_a_password_does_not_stand_in_the_file() -> None:
+    """It is a secret then; the problem does not quote it either."""
+    for url in ("redis://:hidden@localhost", "redis://localhost?password=hidden"):
+        problem = problems_of(BASE.replace("redis://localhost", url))["store.url"]
+        assert problem.remedy == "use url_env or url_file"
+        assert "hidden" not in str(problem)
+
+
+def test_a_store_url_of_another_kind_is_refused() -> None:
+    """Only Redis and Valkey are known."""
+    assert set(problems_of(BASE.replace("redis://", "http://"))) == {"store.url"}
+
+
+def test_sasl_needs_a_name_and_a_password() -> None:
+    """A mechanism alone logs nobody in."""
+    text = BASE.replace("[store]", 'sasl_mechanism = "PLAIN"\nsasl_username = "u"\n[store]')
+    assert set(problems_of(text)) == {"kafka.sasl_mechanism"}
+    complete = text.replace("[store]", 'sasl_password_env = "PW"\n[store]')
+    assert loads(complete, ENV).kafka.sasl_password.reveal() == "s3cret"
+
+
+def test_topics_follow_prefix_lanes_classes_and_rungs() -> None:
+    """A lane's topics exist for its classes only, with a partition for each slot."""
+    text = BASE.replace("[store]", 'prefix = "x"\njobs_partitions = 3\n[store]')
+    config = loads(text + 'binds = 2\nclasses = ["otp", "bulk"]\n[delay]\nrungs_s = [5, 60]', ENV)
+    assert config.topics() == {
+        "x.jobs": 3,
+        "x.events": 8,
+        "x.inbound": 4,
+        "x.dead": 1,
+        "x.delay.5": 4,
+        "x.delay.60": 4,
+        "x.lane.claro.otp": 2,
+        "x.lane.claro.bulk": 2,
+    }
+    assert config.kafka.lane_topic("claro", TrafficClass.OTP) == "x.lane.claro.otp"
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0, 1), (5, 1), (20, 1), (100, 5), (1000, 50)])
+def test_the_burst_is_fifty_milliseconds_of_the_rate(rate: int, burst: float) -> None:
+    """And at least one part."""
+    assert loads(BASE.replace("rate = 100", f"rate = {rate}"), ENV).lanes["claro"].burst == burst
+
+
+@pytest.mark.parametrize(
+    ("sender", "numbering"),
+    [("89000", (3, 0)), ("12345678", (3, 0)), ("+573001234567", (1, 1)), ("573001234567", (1, 1)), ("Banco", (5, 0))],
+)
+def test_a_sender_is_numbered_by_its_shape(sender: str, numbering: tuple[int, int]) -> None:
+    """Short code, international number or letters."""
+    assert lane_of("").source_numbering(sender) == numbering
+
+
+def test_a_lane_may_set_the_numbering_of_its_senders() -> None:
+    """Each of the two for itself, 0 included."""
+    assert lane_of("source_ton = 0").source_numbering("89000") == (0, 0)
+    assert lane_of("source_npi = 9").source_numbering("89000") == (3, 9)
+
+
+def test_a_file_is_loaded_with_the_environment_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with paths relative to itself."""
+    monkeypatch.setenv("PW", "s3cret")
+    (tmp_path / "ca.pem").write_text("x", encoding="utf-8")
+    (tmp_path / "recado.toml").write_text(BASE + 'tls = true\nca_file = "ca.pem"', encoding="utf-8")
+    assert load(tmp_path / "recado.toml").lanes["claro"].ca_file == tmp_path / "ca.pem"
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    """Absent, a folder, or not UTF-8."""
+    (tmp_path / "latin.toml").write_bytes(b"# a\xf1o\n")
+    for path in (tmp_path / "absent.toml", tmp_path, tmp_path / "latin.toml"):
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert caught.value.problems[0].path == str(path)
