@@ -291,7 +291,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     batch_messages: Bound = 1000
     # Fetched and not yet forwarded, over all slots.
     buffered_messages: Bound = 20_000
-    # Receipts and messages from people that are not yet published; beyond it the binds stop reading.
+    # Receipts and messages from people that are not yet published; beyond it the SMSC is asked to keep them.
     buffered_deliveries: Bound = 20_000
     # How long the parts of a message from a person wait for each other.
     inbound_parts_s: Ttl = 300

@@ -21,7 +21,7 @@ from gateway import events, numbers
 from gateway.config import Kafka
 from gateway.errors import InvalidJob, MissingParameter
 from gateway.lane import Lane
-from gateway.model import Dead, Job, Message, decode_job, encode_dead, encode_message, message_id_of
+from gateway.model import Dead, Job, Message, deadline_of, decode_job, encode_dead, encode_message, message_id_of
 from gateway.outbox import Batches, Outbox, Record, partition_of
 from gateway.personalise import Template
 from gateway.routing import Router
@@ -129,7 +129,7 @@ class Intake:
     ) -> int:
         """Add the messages of one chunk of a job to `batches`; returns how many recipients were rejected."""
         lane_of = self._router.for_job(job)
-        expires_at = job.expires_at.timestamp() if job.expires_at else 0.0
+        expires_at = deadline_of(job)
         accepted_at = at.timestamp()
         source = f"{record.partition}:{record.offset}:"
         class_ = job.class_

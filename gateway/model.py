@@ -107,7 +107,7 @@ class Message(Struct, array_like=True, gc=False):
     expires_at: float
     """Unix seconds; 0 when it never expires."""
     source: str
-    """`partition:offset` of the job's record."""
+    """`partition:offset:index` of the recipient in its job's record: what tells our own second copy from a publisher's."""
     accepted_at: float
     """Unix seconds."""
     attempt: int = 1
@@ -173,7 +173,9 @@ class Event(Struct, omit_defaults=True, gc=False):
 class Inbound(Struct, omit_defaults=True, gc=False):
     """What a person wrote to us, in one shape for every channel: one record of the inbound topic."""
 
-    inbound_id: Annotated[str, Meta(description="The same whenever the record is published again.")]
+    inbound_id: Annotated[
+        str, Meta(description="SMPP gives none: ours is the same for what an SMSC delivers again within a minute.")
+    ]
     channel: Channel
     lane: str
     account: Annotated[str, Meta(description="What the provider's ids are unique in.")]

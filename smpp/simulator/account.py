@@ -175,20 +175,30 @@ class Account:
         if behaviour.receipt_jitter_s:
             due += behaviour.receipt_jitter_s * self._random.random()
 
-        receipt = make_receipt(request, number, state, behaviour, connection, due + self.epoch)
+        message_id = format(number, behaviour.receipt_id)
+        receipt = make_receipt(request, message_id, state, behaviour, due + self.epoch, connection)
         planned = [(_BEFORE_ITS_ANSWER if self._chance(behaviour.receipts_early) else due, receipt)]
         if self._chance(behaviour.receipts_duplicated):
             planned.append((due, Delivery(receipt.command_id, receipt.body, connection)))
         if self._chance(behaviour.intermediate):
             enroute = MessageState.ENROUTE
-            notice = make_receipt(request, number, enroute, behaviour, connection, answer_at + self.epoch)
+            notice = make_receipt(request, message_id, enroute, behaviour, answer_at + self.epoch, connection)
             if self._chance(behaviour.intermediate_late):
                 planned.append((due, notice))
             else:
                 planned.insert(0, (answer_at, notice))
         self._plan(planned, now)
 
-    # MO.
+    # What nobody submitted.
+
+    def send_receipt(self, message_id: str, source_addr: str, destination_addr: str, state: str, now: float) -> None:
+        """Make a receipt ready for any bind, of a message that the simulator need not know: from its recipient to its
+        sender, with the name of a `MessageState`. Raises KeyError for another name."""
+        request = SubmitSM(source_addr=destination_addr, destination_addr=source_addr)
+        receipt = make_receipt(request, message_id, MessageState[state], self._behaviour, now + self.epoch)
+        self._outbox.append(receipt)
+        self._counts.pending += 1
+        self._counts.receipts += 1
 
     def send_mo(
         self,

@@ -132,6 +132,12 @@ class Connection(asyncio.Protocol):
             )
             self._flush()
 
+    def release(self, now: float) -> None:
+        """Write the answers that are due."""
+        self._out += self._answers.take(now)
+        self._flush()
+        self._arm()
+
     def write(self, data: bytes) -> None:
         """Send octets as they are, SMPP or not."""
         self._out.append(data)
@@ -204,9 +210,10 @@ class Connection(asyncio.Protocol):
             self._pump.push(now)
             self._stage()
             self._out += answers
+            if len(self._pump.connections) > 1:
+                self._uncork()  # a receipt on another bind is not to overtake its answer
             self._pump.run(now)
-        self._corked = False
-        self._flush()
+        self._uncork()
         self._arm()
         if closed is not None:
             self._leave(closed, now)
@@ -272,6 +279,10 @@ class Connection(asyncio.Protocol):
         if data:
             self._out.append(data)
 
+    def _uncork(self) -> None:
+        self._corked = False
+        self._flush()
+
     def _flush(self) -> None:
         if self._corked:
             return
@@ -281,17 +292,11 @@ class Connection(asyncio.Protocol):
         data = b"".join(self._out)
         self._out.clear()
         transport = self._transport
-        if transport is None or self._silent:
+        if transport is None or transport.is_closing() or self._silent:
             return
         transport.write(data)
         if self._paused and transport.get_write_buffer_size() > _UNREAD:
             transport.abort()
-
-    def release(self, now: float) -> None:
-        """Write the answers that are due."""
-        self._out += self._answers.take(now)
-        self._flush()
-        self._arm()
 
     def _arm(self) -> None:
         due = self._answers.next_due

@@ -64,6 +64,16 @@ class MO(_Command):
     order: tuple[int, ...] = ()
 
 
+class Receipt(_Command):
+    """A receipt for any id, known or not."""
+
+    system_id: str
+    message_id: str
+    source_addr: str
+    destination_addr: str
+    state: str = "DELIVERED"
+
+
 class Listen(_Command):
     """Refuse new connections, or take them again."""
 
@@ -86,7 +96,7 @@ class Stop(_Command):
     """End the process."""
 
 
-_Request: TypeAlias = Stats | Change | Drop | Unbind | Garbage | MO | Listen | Arrivals | Rate | Stop
+_Request: TypeAlias = Stats | Change | Drop | Unbind | Garbage | MO | Receipt | Listen | Arrivals | Rate | Stop
 
 
 class Control:
@@ -153,6 +163,14 @@ class Control:
                     alphabets=request.alphabets,
                     long=request.long,
                     order=request.order,
+                )
+            case Receipt():
+                simulator.send_receipt(
+                    request.system_id,
+                    request.message_id,
+                    request.source_addr,
+                    request.destination_addr,
+                    request.state,
                 )
             case Listen(on):
                 await (simulator.listen() if on else simulator.refuse())

@@ -44,10 +44,9 @@ class Delivery(msgspec.Struct, gc=False):
 
 
 def make_receipt(
-    request: SubmitSM, number: int, state: MessageState, behaviour: Behaviour, home: int, done_at: float
+    request: SubmitSM, message_id: str, state: MessageState, behaviour: Behaviour, done_at: float, home: int = 0
 ) -> Delivery:
-    """The receipt of the message of that number; `done_at` is in seconds since 1970. ENROUTE makes it a notification."""
-    message_id = format(number, behaviour.receipt_id)
+    """The receipt of one message; `done_at` is in seconds since 1970. ENROUTE makes it an intermediate notification."""
     esm_class = _INTERMEDIATE if state is MessageState.ENROUTE else _RECEIPT
     text = tlvs = b""
     if behaviour.receipt_form != "tlvs":

@@ -121,24 +121,25 @@ class Simulator:
             # The socket is closed in the loop's next turn.
             await asyncio.sleep(0)
 
-    # Accidents, and what an operator sends on its own. Without a system_id they happen to all accounts.
+    # Accidents, and what an operator sends on its own. Without a system_id they happen to every connection, bound or not;
+    # KeyError for one that is no account's.
 
     def drop_connections(self, system_id: str | None = None) -> int:
-        """Cut connections without an unbind; also those not bound when no account is named. Returns how many."""
+        """Cut connections without an unbind; returns how many."""
         connections = self._of(system_id)
         for connection in connections:
             connection.drop()
         return len(connections)
 
     def send_unbind(self, system_id: str | None = None) -> int:
-        """Ask the binds to leave; no delivery follows. Returns how many were asked."""
+        """Ask ESMEs to leave, and send them nothing more; returns how many."""
         connections = self._of(system_id)
         for connection in connections:
             connection.unbind()
         return len(connections)
 
     def send_raw(self, data: bytes, system_id: str | None = None) -> int:
-        """Write octets as they are, see `GARBAGE`. Returns to how many connections."""
+        """Write octets as they are, see `GARBAGE`; returns to how many connections."""
         connections = self._of(system_id)
         for connection in connections:
             connection.write(data)
@@ -161,6 +162,15 @@ class Simulator:
         pump.push(asyncio.get_running_loop().time())
         return parts
 
+    def send_receipt(
+        self, system_id: str, message_id: str, source_addr: str, destination_addr: str, state: str = "DELIVERED"
+    ) -> None:
+        """Send a receipt for any message_id on any bind of the account; see `Account.send_receipt`."""
+        pump = self._pumps[system_id]
+        now = asyncio.get_running_loop().time()
+        pump.account.send_receipt(message_id, source_addr, destination_addr, state, now)
+        pump.push(now)
+
     # Private.
 
     def _connection(self) -> Connection:
@@ -182,7 +192,10 @@ class Simulator:
             self._empty.set()
 
     def _of(self, system_id: str | None) -> list[Connection]:
-        return [c for c in self._connections if system_id is None or (c.account and c.account.system_id == system_id)]
+        if system_id is None:
+            return list(self._connections)
+        account = self.accounts[system_id]
+        return [connection for connection in self._connections if connection.account is account]
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()

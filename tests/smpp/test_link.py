@@ -61,11 +61,11 @@ class Peer:
         self.send(encode_response(C.BIND_TRANSCEIVER_RESP, 0, sequence_number, b"SMSC\0"), *more)
 
     async def take_unbind(self) -> None:
-        """Answer nothing but the unbind."""
-        command_id = 0
-        while command_id != C.UNBIND:
-            command_id, sequence_number, _ = await self.read()
-        self.send(HEADER.pack(16, C.UNBIND_RESP, 0, sequence_number))
+        """Show life, answer nothing but the unbind."""
+        while (pdu := await self.read())[0] != C.UNBIND:
+            if pdu[0] == C.ENQUIRE_LINK:
+                self.send(HEADER.pack(16, C.ENQUIRE_LINK_RESP, 0, pdu[1]))
+        self.send(HEADER.pack(16, C.UNBIND_RESP, 0, pdu[1]))
 
 
 Script = Callable[[Peer], Awaitable[None]]
@@ -160,7 +160,7 @@ async def linked(port: int, roll: float = 0.0, **options: Any) -> AsyncIterator[
     impatient: dict[str, Any] = {
         "connect_timeout": 2.0,
         "bind_timeout": 2.0,
-        "enquire_timeout": 0.1,
+        "enquire_timeout": 2.0,
         "drain": 2.0,
         "reconnect_min": 0.01,
         "reconnect_max": 0.05,
@@ -217,7 +217,12 @@ async def test_binds(kind: BindKind, command_id: int) -> None:
         assert link.room == (0 if kind is BindKind.RECEIVER else 10)
     ((found, bind),) = asked
     assert found == command_id
-    assert (bind.system_id, bind.password, bind.system_type, bind.interface_version) == ("recado", "secret", "VMA", 0x34)
+    assert (bind.system_id, bind.password, bind.system_type, bind.interface_version) == (
+        "recado",
+        "secret",
+        "VMA",
+        0x34,
+    )
 
 
 async def test_first_delivery_comes_after_the_bind() -> None:
@@ -520,7 +525,10 @@ async def test_blackhole() -> None:
         await peer.expect(C.ENQUIRE_LINK)
         await peer.eof()
 
-    async with smsc(swallow, stay) as server, linked(server.port, enquire_link=0.05, enquire_timeout=0.05) as (link, owner):
+    async with (
+        smsc(swallow, stay) as server,
+        linked(server.port, enquire_link=0.05, enquire_timeout=0.05) as (link, owner),
+    ):
         await owner.bound()
         link.submit([(BODY, "first")])
         assert await owner.next() == Closed("enquire_link not answered", ["first"])
@@ -575,7 +583,10 @@ async def test_flood_without_reading() -> None:
     ("garbage", "event"),
     [
         (HEADER.pack(20, 0x0000ABCD, 0, 10) + b"abcd", Unexpected(0xABCD)),
-        (HEADER.pack(20, C.DELIVER_SM, 0, 10) + b"abcd", Malformed(C.DELIVER_SM, "body ends before its mandatory parameters")),
+        (
+            HEADER.pack(20, C.DELIVER_SM, 0, 10) + b"abcd",
+            Malformed(C.DELIVER_SM, "body ends before its mandatory parameters"),
+        ),
         (submit_resp(0x7FFFFFF0, "1234"), Unexpected(C.SUBMIT_SM_RESP)),
         (BindTransceiver().encode(3), Unexpected(C.BIND_TRANSCEIVER)),
     ],
@@ -679,7 +690,10 @@ async def test_close_while_binding() -> None:
 
 async def test_close_between_attempts() -> None:
     """Closing does not wait for the next attempt."""
-    async with smsc(refuse) as server, linked(server.port, reconnect_min=600.0, reconnect_max=600.0, roll=0.9) as (link, owner):
+    async with (
+        smsc(refuse) as server,
+        linked(server.port, reconnect_min=600.0, reconnect_max=600.0, roll=0.9) as (link, owner),
+    ):
         await owner.down()
         await link.close()
     assert server.connections == 1
@@ -712,12 +726,15 @@ async def test_backoff_grows() -> None:
         await peer.take_bind()
 
     waits = []
-    async with smsc(hang_up) as server, linked(server.port, reconnect_min=0.01, reconnect_max=0.05, roll=1.0) as (_, owner):
+    async with (
+        smsc(hang_up) as server,
+        linked(server.port, reconnect_min=0.02, reconnect_max=0.1, roll=1.0) as (_, owner),
+    ):
         while len(waits) < 5:
             heard = await owner.next()
             if isinstance(heard, tuple):
                 waits.append(heard[1])
-    assert waits == [0.01, 0.02, 0.04, 0.05, 0.05]
+    assert waits == [0.02, 0.04, 0.08, 0.1, 0.1]
 
 
 async def test_backoff_starts_again() -> None:
@@ -725,11 +742,12 @@ async def test_backoff_starts_again() -> None:
 
     async def last(peer: Peer) -> None:
         await peer.take_bind()
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.2)
 
-    async with smsc(refuse, refuse, last) as server, linked(
-        server.port, reconnect_min=0.01, reconnect_max=0.04, roll=1.0
-    ) as (_, owner):
+    async with (
+        smsc(refuse, refuse, last) as server,
+        linked(server.port, reconnect_min=0.01, reconnect_max=0.04, roll=1.0) as (_, owner),
+    ):
         heard = [await owner.next() for _ in range(5)]
     assert [heard[0][1], heard[1][1], heard[2], heard[4][1]] == [0.01, 0.02, "bound", 0.01]
 
