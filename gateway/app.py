@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import Coroutine
@@ -215,7 +216,15 @@ async def run(config: Config) -> None:
             await starting
         return
     await starting
+    _calm_garbage_collector()
     try:
         await worker.wait(stopping)
     finally:
         await worker.stop()
+
+
+def _calm_garbage_collector() -> None:
+    """Most of what a message needs is freed by counting; a pass every 700 objects over all that lives costs 2 µs a message."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

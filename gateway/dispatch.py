@@ -173,9 +173,9 @@ class Dispatcher:
             try:
                 message = decode_message(record.value)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._finish(Flight(queue, offset, record), Outcome("p", now, error_text=str(error)))
+                self._finish(Flight(queue, offset, record, []), Outcome("p", now, error_text=str(error)))
                 continue
-            flight = Flight(queue, offset, message)
+            flight = Flight(queue, offset, message, [])
             if offset < recover_before:
                 if not self._recover(flight, now):
                     continue
@@ -190,13 +190,13 @@ class Dispatcher:
             except SMPPError as error:
                 self._finish(flight, Outcome("f", now, error_code="text", error_text=str(error)))
                 continue
-            ids = flight.ids or list(message.accepted_ids)
-            count = len(bodies)
-            if count == 1:
-                flight.ids = [""]
+            if len(bodies) == 1:
+                flight.ids.append("")
                 flight.left = 1
                 ready.append(Part(flight, 0, bodies[0]))
             else:
+                ids = flight.ids or list(message.accepted_ids)
+                count = len(bodies)
                 flight.ids = ids if len(ids) == count else [""] * count
                 parts = [Part(flight, n, body) for n, body in enumerate(bodies) if not flight.ids[n]]
                 flight.left = len(parts)
@@ -214,7 +214,7 @@ class Dispatcher:
         if outcome is not None:
             if outcome.kind == "o":
                 flight.opened = flight.intended = True
-                flight.ids = list(outcome.ids)
+                flight.ids = list(outcome.ids) if len(outcome.ids) > 1 else []
                 return True
             queue.flights[flight.offset] = flight
             self._settled.append((flight, outcome))
@@ -256,6 +256,7 @@ class Dispatcher:
                     self._expire(part, now)
                     continue
                 granted -= 1
+                flight.flying += 1
                 parts.append(part)
                 if not flight.intended:
                     flight.intended = True
@@ -304,23 +305,32 @@ class Dispatcher:
     def _write(self, chosen: list[tuple[Slot, list[Part]]], dropped: set[Flight], now: float) -> None:
         """One write per bind. What no longer fits (the bind went down meanwhile) is open again, at the front."""
         for slot, parts in chosen:
-            going = [
-                part for part in parts if not part.flight.queue.fenced and (not dropped or part.flight not in dropped)
-            ]
+            going = parts
+            if dropped or any(queue.fenced for queue in slot.queues):
+                going = []
+                for part in parts:
+                    if part.flight in dropped or part.flight.queue.fenced:
+                        part.flight.flying -= 1
+                    else:
+                        going.append(part)
+                self._inbox.wake.set()  # there is room left
             room = slot.port.room
-            for part in reversed(going[room:]):
-                self._put_back(part, now)
-            del going[room:]
-            for part in going:
-                part.flight.flying += 1
+            if len(going) > room:
+                for part in reversed(going[room:]):
+                    part.flight.flying -= 1
+                    self._put_back(part, now)
+                del going[room:]
             if going:
                 slot.port.submit([(part.body, part) for part in going])
-            if len(parts) > len(going) and slot.port.room:
-                self._inbox.wake.set()
 
     # Settle.
 
     def _settle_answers(self, answers: list[Response], now: float) -> None:
+        rows = self._rows
+        settled = self._settled
+        touched = self._touched
+        ttl = self._ttl
+        queue: Queue | None = None
         for answer in answers:
             part: Part = answer.context
             flight = part.flight
@@ -328,9 +338,30 @@ class Dispatcher:
             if answer.command_status:
                 self._refused(part, answer.command_status, now)
                 continue
-            self._accepted(part, answer.message_id)
-            flight.left -= 1
-            self._landed(flight, now)
+            if len(flight.ids) > 1:
+                self._accepted(part, answer.message_id)
+                flight.left -= 1
+                self._landed(flight, now)
+                continue
+            # A message of one part, accepted: most of them. What `_accepted`, `_landed` and `_finish` do, written out.
+            if flight.queue is not queue:
+                queue = flight.queue
+                entry = queue.entry
+                lane = queue.slot.lane
+                head = f"d:{lane.account}:"
+                touched[queue.name] = queue
+            provider_message_id = answer.message_id
+            flight.left = 0
+            flight.concluded = True
+            flight.ids[0] = provider_message_id
+            rows += (
+                head + canonical_resp(provider_message_id, lane.id_format),
+                encode_sent(sent(flight.message, lane.name, 1, 0, provider_message_id)),
+                ttl,
+            )
+            outcome = Outcome("s", now, (provider_message_id,))
+            entry.settle(flight.offset, outcome)
+            settled.append((flight, outcome))
 
     def _landed(self, flight: Flight, now: float) -> None:
         """One part fewer is open: the message is done, or waits for the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from gateway.correlation import Sent
 from gateway.ledger import Outcome
@@ -18,6 +19,12 @@ _OF_KIND = {
 }
 
 
+@lru_cache(maxsize=64)
+def utc(at: float) -> datetime:
+    """Unix time as the contract has it; all of a batch share theirs."""
+    return datetime.fromtimestamp(at, UTC)
+
+
 def of_outcome(message: Message, outcome: Outcome, lane: str) -> Record:
     """What became of an attempt. A duplicate is something that happened to a record, all else to the attempt."""
     status = _OF_KIND[outcome.kind]
@@ -27,7 +34,7 @@ def of_outcome(message: Message, outcome: Outcome, lane: str) -> Record:
             message.tenant, message.message_id, status, message.source if outcome.kind == "d" else message.attempt
         ),
         status,
-        datetime.fromtimestamp(outcome.at, UTC),
+        utc(outcome.at),
         message.message_id,
         message.job_id,
         message.campaign,

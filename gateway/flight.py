@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
@@ -20,56 +21,41 @@ SPAN = 4 * BLOCK
 have been written; commits happen long before it is used up."""
 
 
-class Part:
+class Part(msgspec.Struct, gc=False, eq=False):
     """One submit_sm of a message: its body, and where its answer belongs."""
 
-    __slots__ = ("body", "flight", "number")
-
-    def __init__(self, flight: Flight, number: int, body: bytes) -> None:
-        self.flight = flight
-        self.number = number
-        self.body = body
+    flight: Flight
+    number: int
+    body: bytes
 
 
-class Flight:
+class Flight(msgspec.Struct, gc=False, eq=False):
     """One attempt at one message, from its record until its outcome is settled.
 
-    `left` counts the parts without a final answer, `flying` those of them that are written. Once one part has failed for
-    good the rest of the message is worth nothing to anybody: what is not yet written is dropped.
+    Once one part has failed for good the rest of the message is worth nothing to anybody: what is not yet written is
+    dropped. Not seen by the garbage collector: its queue holds it until it is settled, and nothing in it points to itself.
     """
 
-    __slots__ = (
-        "concluded",
-        "error_code",
-        "flying",
-        "ids",
-        "in_doubt",
-        "intended",
-        "left",
-        "message",
-        "offset",
-        "opened",
-        "queue",
-        "retry_code",
-        "stray",
-    )
-
-    def __init__(self, queue: Queue, offset: int, message: Any) -> None:
-        self.queue = queue
-        self.offset = offset
-        self.message: Message = message  # the raw record, where it could not be read
-        self.left = 0
-        self.flying = 0
-        self.ids: list[str] = []
-        self.intended = False
-        self.opened = False
-        """The ledger says "certainly not under way": that has to be taken back before the next write."""
-        self.in_doubt = False
-        self.concluded = False
-        self.stray = False
-        """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
-        self.error_code = ""
-        self.retry_code = ""
+    queue: Queue
+    offset: int
+    message: Message
+    """The raw record, where it could not be read."""
+    ids: list[str]
+    """The provider's id of each part, empty while it has none."""
+    left: int = 0
+    """Parts without a final answer."""
+    flying: int = 0
+    """Parts that are written and not answered."""
+    intended: bool = False
+    opened: bool = False
+    """The ledger says "certainly not under way": that has to be taken back before the next write."""
+    in_doubt: bool = False
+    """A part of it was written and will not be answered."""
+    concluded: bool = False
+    stray: bool = False
+    """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
+    error_code: str = ""
+    retry_code: str = ""
 
 
 class Queue:

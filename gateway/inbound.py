@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from gateway.delay import JOIN, Ladder
-from gateway.inbox import Delivery
 from gateway.model import Inbound as InboundRecord
 from gateway.model import encode_inbound
 from gateway.outbox import Batches, Outbox, Record
+from gateway.providers.smpp import SmppPort
 from gateway.store import Patience, Script
 from smpp.constants import Tag
+from smpp.pdu import DataSM, DeliverSM
 from smpp.segment import Concat, concat, decode_text, split_udh
 
 _UDHI = 0x40
@@ -78,21 +79,20 @@ class Inbound:
         self._topic = topic
         self._wait = parts_wait_s
 
-    async def take(self, deliveries: list[Delivery], now: float) -> None:
-        """When this returns every delivery is in Kafka, or is a part that waits in the store with its deadline in Kafka."""
+    async def take(self, messages: Sequence[tuple[SmppPort, DeliverSM | DataSM]], now: float) -> None:
+        """When this returns every message is in Kafka, or is a part that waits in the store with its deadline in Kafka."""
         records: list[Record] = []
         parts: list[tuple[_Joining, int, bytes]] = []
-        for delivery in deliveries:
-            pdu = delivery.pdu
+        for port, pdu in messages:
             payload = pdu.short_message or pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
             elements: dict[int, bytes] = {}
             if pdu.esm_class & _UDHI and (split := split_udh(payload)) is not None:
                 elements, payload = split
             place = concat(elements, pdu.tlvs)
             joining = _Joining(
-                _key(delivery, place),
-                delivery.port.lane,
-                delivery.port.account,
+                _key(port.account, pdu, place),
+                port.lane,
+                port.account,
                 pdu.source_addr,
                 pdu.destination_addr,
                 place.part_count if place else 1,
@@ -147,11 +147,10 @@ class Inbound:
         return list(records.values())
 
 
-def _key(delivery: Delivery, place: Concat | None) -> str:
-    pdu = delivery.pdu
+def _key(account: str, pdu: DeliverSM | DataSM, place: Concat | None) -> str:
     if place is None:
         return ""
-    return f"j:{delivery.port.account}:{pdu.source_addr}:{pdu.destination_addr}:{place.reference}:{place.part_count}"
+    return f"j:{account}:{pdu.source_addr}:{pdu.destination_addr}:{place.reference}:{place.part_count}"
 
 
 def _by_number(flat: list[bytes]) -> list[bytes]:

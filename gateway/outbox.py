@@ -63,9 +63,12 @@ class Outbox:
     async def send_keyed(self, topic: str, records: list[Record]) -> None:
         """Spread records over the partitions of a topic by their keys, and `send`."""
         count = await self.partitions(topic)
+        if count == 1:
+            await self.send({(topic, 0): records})
+            return
         batches: Batches = {}
         for record in records:
-            key = (topic, partition_of(record[0] or b"", count) if count > 1 else 0)
+            key = (topic, partition_of(record[0] or b"", count))
             batch = batches.get(key)
             if batch is None:
                 batches[key] = [record]

@@ -25,7 +25,9 @@ from gateway.inbound import Inbound
 from gateway.inbox import Delivery, Inbox
 from gateway.model import EventStatus
 from gateway.outbox import Batches, Outbox, Record
+from gateway.providers.smpp import SmppPort
 from gateway.store import Patience, Script
+from smpp.pdu import DataSM, DeliverSM
 from smpp.receipt import IdFormat, MessageState, canonical_receipt, parse
 
 log = logging.getLogger("gateway.receipts")
@@ -70,11 +72,8 @@ end
 return all
 """)
 
-_STATUS = {
-    MessageState.DELIVERED: EventStatus.DELIVERED,
-    MessageState.EXPIRED: EventStatus.EXPIRED,
-}
-"""Final states; all others that are final mean `failed`."""
+_DELIVERED = int(MessageState.DELIVERED)
+_STATE_NAMES = {int(state): state.name for state in MessageState}
 
 _EARLY_FIRST_S = 1.0
 
@@ -85,7 +84,7 @@ class Early(msgspec.Struct, array_like=True, gc=False):
     lane: str
     account: str
     to: str
-    """The destination of the message, digits only."""
+    """The destination of the message, digits only: `+57…`, `0057…` and `57…` are one."""
     id: str
     key: str
     state: int
@@ -96,11 +95,6 @@ class Early(msgspec.Struct, array_like=True, gc=False):
 
 _decode_early = msgspec.json.Decoder(Early).decode
 _encode_early = msgspec.json.Encoder().encode
-
-
-def digits(address: str) -> str:
-    """An address as the SMSC may write it, without its prefix: `+57…`, `0057…` and `57…` are one."""
-    return address.lstrip("+0")
 
 
 class Receipts:
@@ -159,30 +153,31 @@ class Receipts:
     async def _turn(self, deliveries: list[Delivery]) -> None:
         now = time.time()
         receipts: list[Early] = []
-        messages: list[Delivery] = []
+        messages: list[tuple[SmppPort, DeliverSM | DataSM]] = []
         for delivery in deliveries:
-            pdu = delivery.pdu
-            receipt = parse(pdu.esm_class, pdu.short_message, pdu.tlvs)
-            if receipt is None:
-                messages.append(delivery)
-                continue
-            if not receipt.final:
-                self.counts["intermediate"] += 1
-                continue
-            port = delivery.port
-            account = port.account
-            receipts.append(
-                Early(
-                    port.lane,
-                    account,
-                    digits(pdu.source_addr),
-                    receipt.message_id,
-                    f"d:{account}:{canonical_receipt(receipt.message_id, self._formats[account])}",
-                    receipt.state,
-                    receipt.error,
-                    now,
-                )
-            )
+            lane = delivery.port.lane
+            account = delivery.port.account
+            head = f"d:{account}:"
+            id_format = self._formats[account]
+            for pdu in delivery.pdus:
+                receipt = parse(pdu.esm_class, pdu.short_message, pdu.tlvs)
+                if receipt is None:
+                    messages.append((delivery.port, pdu))
+                elif receipt.final:
+                    receipts.append(
+                        Early(
+                            lane,
+                            account,
+                            pdu.source_addr.lstrip("+0"),
+                            receipt.message_id,
+                            head + canonical_receipt(receipt.message_id, id_format),
+                            receipt.state,
+                            receipt.error,
+                            now,
+                        )
+                    )
+                else:
+                    self.counts["intermediate"] += 1
         if receipts:
             await self._process(receipts, now)
         if messages:
@@ -201,10 +196,10 @@ class Receipts:
                 self.counts["repeated"] += 1
             else:
                 sent = decode_sent(row)
-                if receipt.to and not _same_destination(sent.to, receipt.to):
-                    missed.append(receipt)  # the provider has used the id again, or it is not ours
-                else:
+                if sent.to[1:] == receipt.to or _same_destination(sent.to, receipt.to):
                     matched[receipt.key] = (receipt, sent)
+                else:
+                    missed.append(receipt)  # the provider has used the id again, or it is not ours
         batches: Batches = {}
         records: list[Record] = []
         if missed:
@@ -291,7 +286,7 @@ class Receipts:
                 forget += (key, field.decode())
             else:
                 self.counts["orphan"] += 1
-                state = MessageState(receipt.state).name
+                state = _STATE_NAMES[receipt.state]
                 at = datetime.fromtimestamp(receipt.seen_at, UTC)
                 orphans.append(
                     events.of_orphan(receipt.lane, receipt.account, receipt.id, at, f"{state}:{receipt.error}")
@@ -301,12 +296,12 @@ class Receipts:
 
 def _same_destination(to: str, address: str) -> bool:
     """Some SMSCs leave the country code out: the longer number then ends with the shorter one."""
-    ours = digits(to)
-    return ours == address or (len(address) >= 7 and (ours.endswith(address) or address.endswith(ours)))
+    ours = to.lstrip("+0")
+    return not address or (len(address) >= 7 and (ours.endswith(address) or address.endswith(ours)))
 
 
 def _event(sent: Sent, at: datetime, state: int, error: str, parts_done: int) -> Record:
-    status = _STATUS.get(MessageState(state), EventStatus.FAILED)
-    if status is EventStatus.DELIVERED:
-        return events.of_receipt(sent, status, at, parts_done, "")
-    return events.of_receipt(sent, status, at, parts_done, f"receipt:{error}", MessageState(state).name)
+    if state == _DELIVERED:
+        return events.of_receipt(sent, EventStatus.DELIVERED, at, parts_done, "")
+    status = EventStatus.EXPIRED if state == MessageState.EXPIRED else EventStatus.FAILED
+    return events.of_receipt(sent, status, at, parts_done, f"receipt:{error}", _STATE_NAMES[state])

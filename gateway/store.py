@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 import msgspec
@@ -81,8 +81,8 @@ class Store:
     async def _call(self, *args: bytes) -> Any:
         connection = self._connection
         if connection is None:
-            connection: Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-            await connection.connect()
+            connection = cast("Connection", self._pool.make_connection())  # type: ignore[no-untyped-call]
+            await connection.connect()  # type: ignore[no-untyped-call]
             self._connection = connection
         packed = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub means tuples of any length
         await connection.send_packed_command(packed, check_health=False)

@@ -175,20 +175,22 @@ class SmppPort:
     def link_events(self, link: Link, events: list[Event]) -> None:
         inbox = self._inbox
         answers = inbox.answers
+        deliveries: list[DeliverSM | DataSM] = []
         for event in events:
-            kind = type(event)
-            if kind is Response:
-                answers.append(event)  # type: ignore[arg-type]
-            elif kind is DeliverSM or kind is DataSM:
-                inbox.delivered(self, link, event)  # type: ignore[arg-type]
-            elif kind is Expired:
-                inbox.unanswered.append(event.context)  # type: ignore[union-attr]
-            elif kind is Closed:
-                inbox.unanswered.extend(event.unanswered)  # type: ignore[union-attr]
-            elif kind is LateResponse:
-                inbox.late.append(event)  # type: ignore[arg-type]
-            elif kind is Malformed or kind is Unexpected:
+            if isinstance(event, Response):
+                answers.append(event)
+            elif isinstance(event, DeliverSM | DataSM):
+                deliveries.append(event)
+            elif isinstance(event, Expired):
+                inbox.unanswered.append(event.context)
+            elif isinstance(event, Closed):
+                inbox.unanswered.extend(event.unanswered)
+            elif isinstance(event, LateResponse):
+                inbox.late.append(event)
+            elif isinstance(event, Malformed | Unexpected):
                 inbox.nonsense += 1
+        if deliveries:
+            inbox.delivered(self, link, deliveries)
         inbox.wake.set()
 
 

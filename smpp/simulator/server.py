@@ -22,21 +22,22 @@ __all__ = ["GARBAGE", "Simulator"]
 
 _TICK = 0.1
 
+
+def _deliver_sm(body: bytes, length: int | None = None) -> bytes:
+    return HEADER.pack(16 + len(body) if length is None else length, CommandId.DELIVER_SM, 0, 0x7FFFFFF0) + body
+
+
 GARBAGE: Mapping[str, bytes] = MappingProxyType(
     {
-        "truncated": HEADER.pack(200, CommandId.DELIVER_SM, 0, 7) + b"\0\1\1" + b"57300",
-        "oversize": HEADER.pack(0x7FFFFFFF, CommandId.DELIVER_SM, 0, 8),
-        "undersize": HEADER.pack(4, CommandId.DELIVER_SM, 0, 9),
+        "truncated": _deliver_sm(b"\0\1\1", length=200),
+        "oversize": _deliver_sm(b"", length=0x7FFFFFFF),
+        "undersize": _deliver_sm(b"", length=4),
         "random": random.Random(1).randbytes(512),
-        "unknown_command": HEADER.pack(20, 0x0000ABCD, 0, 10) + b"abcd",
+        "unknown_command": HEADER.pack(20, 0x0000ABCD, 0, 0x7FFFFFF0) + b"abcd",
         "unsolicited_response": HEADER.pack(21, CommandId.SUBMIT_SM_RESP, 0, 0x7FFFFFF0) + b"1234\0",
-        "broken_body": HEADER.pack(24, CommandId.DELIVER_SM, 0, 11) + b"\0\1\1573001",
-        "broken_tlv": HEADER.pack(37, CommandId.DELIVER_SM, 0, 12)
-        + b"\0\1\1"
-        + b"5\0\1\1"
-        + b"8\0"
-        + bytes(9)
-        + b"\4\x24\xff",
+        "broken_body": _deliver_sm(b"\0\1\1no end of the address"),
+        "broken_length": _deliver_sm(b"\0\1\15\0\1\18\0" + bytes(9) + b"\xffshort"),
+        "broken_tlv": _deliver_sm(b"\0\1\15\0\1\18\0" + bytes(10) + b"\4\x24\xff"),
     }
 )
 """Octets for `Simulator.send_raw`: what SMSCs and the boxes before them have been seen to send."""
