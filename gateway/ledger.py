@@ -121,7 +121,8 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
     """What became of one offset, with what is needed to publish its events again.
 
     `kind` is one letter: `s` submitted, `f` failed, `x` expired, `u` unknown, `d` duplicate, `q` our own second copy of a
-    message (no event), `r` handed to the delay ladder, `p` a record that could not be read, `o` open. `at` is when, in Unix seconds. `ids` are the provider's ids of the parts, empty for a part that has none.
+    message (no event), `r` handed to the delay ladder, `p` a record that could not be read, `o` open. `at` is when, in Unix
+    seconds. `ids` are the provider's ids of the parts, empty for a part that has none.
     """
 
     kind: str
@@ -154,9 +155,8 @@ class Entry:
         self.outcomes += (offset // BLOCK, offset, _encode(outcome).decode())
 
     def taken(self) -> tuple[str, int, int, list[Any], list[int]]:
-        """What is to be exchanged, and start afresh."""
+        """What is to be exchanged; outcomes start afresh. The intent is told every time: a store that lost it has it back."""
         taken = (self.name, self.epoch, self.intent, self.outcomes, self.rewritten)
-        self.intent = -1
         self.outcomes = []
         self.rewritten = []
         return taken

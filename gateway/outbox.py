@@ -31,12 +31,33 @@ def partition_of(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
+class _Batch:
+    """What goes out together; `sent` once Kafka has all of it. Whoever gets the turn first and finds it unsent sends it."""
+
+    __slots__ = ("records", "sent")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.sent = False
+
+
+class _Group:
+    """The batch of one topic that is being collected, and the turn to send."""
+
+    __slots__ = ("batch", "turn")
+
+    def __init__(self) -> None:
+        self.batch = _Batch()
+        self.turn = asyncio.Lock()
+
+
 class Outbox:
     """Shares one producer among all stages."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
         self._partitions: dict[str, int] = {}
+        self._groups: dict[str, _Group] = {}
         self.away = False
 
     async def partitions(self, topic: str) -> int:
@@ -61,20 +82,34 @@ class Outbox:
             log.warning("kafka back")
 
     async def send_keyed(self, topic: str, records: list[Record]) -> None:
-        """Spread records over the partitions of a topic by their keys, and `send`."""
+        """Spread records over the partitions of a topic by their keys, and `send`.
+
+        Group commit: what several stages want to publish while a batch of the topic is on its way goes in the next one.
+        """
+        group = self._groups.get(topic)
+        if group is None:
+            group = self._groups[topic] = _Group()
+        batch = group.batch
+        batch.records += records
+        async with group.turn:
+            if not batch.sent:
+                group.batch = _Batch()
+                await self.send(await self._spread(topic, batch.records))
+                batch.sent = True
+
+    async def _spread(self, topic: str, records: list[Record]) -> Batches:
         count = await self.partitions(topic)
         if count == 1:
-            await self.send({(topic, 0): records})
-            return
+            return {(topic, 0): records}
         batches: Batches = {}
         for record in records:
-            key = (topic, partition_of(record[0] or b"", count))
-            batch = batches.get(key)
+            where = (topic, partition_of(record[0] or b"", count))
+            batch = batches.get(where)
             if batch is None:
-                batches[key] = [record]
+                batches[where] = [record]
             else:
                 batch.append(record)
-        await self.send(batches)
+        return batches
 
     async def _attempt(
         self, batches: Iterable[tuple[tuple[str, int], list[Record]]]

@@ -1,0 +1,225 @@
+"""Where the time goes: CPU µs a message of each stage of the pipeline, without sockets, brokers or stores.
+
+`python -m benchmarks.stages`. The least of many repeats, so that a noisy machine shows little. What the sum leaves out is
+what a batch costs whatever its size: system calls, aiokafka's requests and fetches, the round trips to the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import ConsumerRecord
+
+from gateway import config as configuration
+from gateway.app import Worker
+from gateway.flight import Queue
+from gateway.inbox import Delivery
+from gateway.lane import Slot
+from gateway.model import TrafficClass
+from smpp.pdu import DeliverSM, encode_response
+from smpp.session import Role, Session, State
+
+_BATCH = 100
+_REPEATS = 200
+
+_CONFIG = """
+[kafka]
+bootstrap = "localhost:9092"
+[store]
+url = "redis://localhost"
+[lanes.andina]
+host = "localhost"
+port = 2775
+system_id = "bench"
+password_env = "PASSWORD"
+rate = 100000
+burst = 100000
+window = 100
+sender = "89000"
+[[routes]]
+lane = "andina"
+"""
+
+
+class _Producer:
+    """Builds real record batches and drops them."""
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(900_000, 0)
+
+    async def send_batch(self, builder: BatchBuilder, topic: str, partition: int) -> asyncio.Future[None]:
+        builder._build()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0}
+
+
+class _Store:
+    """Answers what the scripts would, out of nothing."""
+
+    rows: list[bytes | None]
+
+    async def run(self, script: Any, argument: Any) -> Any:
+        import msgspec
+
+        msgspec.msgpack.encode(argument)
+        return [[], []] if len(argument) == 7 else self.rows[: len(argument[-1])]
+
+
+class _Port:
+    """A bind without a socket: the session's bytes go nowhere."""
+
+    lane = account = "andina"
+
+    def __init__(self) -> None:
+        self.session = Session(Role.ESME, window=_BATCH)
+        self.session.state = State.BOUND_TRX
+
+    @property
+    def room(self) -> int:
+        return self.session.room
+
+    def submit(self, parts: list[tuple[bytes, Any]]) -> None:
+        self.session.submit(parts, 0.0)
+        self.session.data_to_send()
+
+
+def _record(topic: str, offset: int, value: bytes) -> ConsumerRecord:
+    return ConsumerRecord(topic, 0, offset, 0, 0, None, value, None, 0, 0, ())
+
+
+async def _measure() -> dict[str, float]:
+    worker = Worker(configuration.loads(_CONFIG, {"PASSWORD": "secret"}))
+    worker.outbox._producer = _Producer()
+    store = _Store()
+    worker.ledger._store = worker.receipts._store = store  # type: ignore[assignment]
+    slot = Slot(worker.lanes["andina"], 0, worker.inbox)
+    port = slot.port = _Port()  # type: ignore[assignment]
+    queue = Queue(TopicPartition("recado.lane.andina.bulk", 0), slot, TrafficClass.BULK)
+    slot.queue(queue)
+    queue.owned = True
+    worker.dispatcher.slots["andina", 0] = slot
+    await worker.outbox.partitions("recado.lane.andina.bulk")
+    text = "Hola {nombre}, su factura vence el {fecha}. Pague en https://x.co/{ref}"
+    recipients = [
+        {"to": f"+5730{n:08d}", "message_id": f"opt-{n}", "params": {"nombre": "Ana", "fecha": "25 nov", "ref": "a1"}}
+        for n in range(_BATCH)
+    ]
+    job = json.dumps(
+        {"job_id": "job", "campaign": "cartera", "tenant": "banco", "text": text, "recipients": recipients}
+    ).encode()
+    best: dict[str, float] = {}
+
+    def note(stage: str, started: float) -> None:
+        best[stage] = min(best.get(stage, 1e9), (time.process_time() - started) / _BATCH * 1e6)
+
+    sent: list[Any] = []
+    worker.outbox.send = _capturing(sent)  # type: ignore[method-assign]
+    await worker.intake._take([_record("recado.jobs", 0, job)])
+    values = [value for batches in sent for (topic, _), records in batches.items() if "lane" in topic for _, value in records]
+    del worker.outbox.send  # type: ignore[method-assign]
+    offset = 0
+    for _ in range(_REPEATS):
+        started = time.process_time()
+        await worker.intake._take([_record("recado.jobs", 0, job)])
+        note("intake (decode, validate, personalise, route, encode, record batch)", started)
+
+        records = [_record(queue.tp.topic, offset + n, value) for n, value in enumerate(values)]
+        offset += len(values)
+        started = time.process_time()
+        queue.progress.begin([record.offset for record in records])
+        queue.records.extend(records)
+        note("fetch (offsets, queue)", started)
+
+        started = time.process_time()
+        now = time.time()
+        await asyncio.sleep(0)
+        chosen, claimed, claims = worker.dispatcher._forward(now)
+        note("forward (decode, encode, choose)", started)
+        started = time.process_time()
+        dropped = await worker.dispatcher._exchange(claimed, claims, now)
+        note("exchange of intents and claims (without the round trip)", started)
+        started = time.process_time()
+        worker.dispatcher._write(chosen, dropped, now)
+        note("write (sequence numbers, window, bytes)", started)
+
+        last = port.session._sequence
+        answers = b"".join(
+            encode_response(0x80000004, 0, last - _BATCH + 1 + n, b"%d\0" % (10_000_000 + n)) for n in range(_BATCH)
+        )
+        started = time.process_time()
+        events = port.session.receive(answers, 0.0)
+        note("submit_sm_resp (parse, match)", started)
+        started = time.process_time()
+        worker.dispatcher._settle_answers(events, now)  # type: ignore[arg-type]
+        note("settle (outcome, correlation row)", started)
+        rows = [row.encode() for row in worker.dispatcher._rows[1::3]]
+        started = time.process_time()
+        await worker.dispatcher._exchange([], [], now)
+        note("exchange of outcomes and rows (without the round trip)", started)
+        settled, worker.dispatcher._settled = worker.dispatcher._settled, []
+        started = time.process_time()
+        await worker.publisher._publish(settled)
+        note("publish (event, record batch, progress)", started)
+
+        receipts = b"".join(
+            DeliverSM(
+                source_addr=f"5730{n:08d}",
+                destination_addr="89000",
+                esm_class=4,
+                short_message=b"id:%d sub:001 dlvrd:001 submit date:2611220130 done date:2611220130 stat:DELIVRD err:000 text:Hola"
+                % (10_000_000 + n),
+            ).encode(n + 1)
+            for n in range(_BATCH)
+        )
+        started = time.process_time()
+        pdus: list[Any] = port.session.receive(receipts, 0.0)
+        note("deliver_sm (parse)", started)
+        store.rows = list(rows)
+        delivery = Delivery(port, _Link(port), 0, pdus)  # type: ignore[arg-type]
+        started = time.process_time()
+        await worker.receipts._turn([delivery])
+        note("receipt (parse, correlate, event, record batch, answer)", started)
+        worker.receipts._marks.clear()
+    return best
+
+
+class _Link:
+    generation = 0
+
+    def __init__(self, port: _Port) -> None:
+        self._session = port.session
+
+    def answer(self, pdus: list[Any], command_status: int = 0) -> None:
+        self._session.answer_deliveries(pdus, command_status)
+        self._session.data_to_send()
+
+
+def _capturing(sent: list[Any]) -> Callable[[Any], Any]:
+    async def send(batches: Any) -> None:
+        sent.append(batches)
+
+    return send
+
+
+def main() -> None:
+    best = asyncio.run(_measure())
+    for stage, cost in best.items():
+        print(f"{cost:7.2f} µs  {stage}")
+    print(f"{sum(best.values()):7.2f} µs  together")
+    if "--json" in sys.argv:
+        print(json.dumps(best))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What `recado check` and `recado topics` show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gateway.check import LaneSummary, Summary
+from gateway.inventory import Topic
+
+_IN_DOUBT = {
+    "resend": "resend: sent again, the person may get it twice",
+    "report": "report: published as unknown, not sent again",
+}
+
+
+def summary(found: Summary) -> Iterator[RenderableType]:
+    """The meaning of a configuration, table by table; at the end what deserves a look."""
+    yield _lanes(found.lanes)
+    yield ""
+    routes = _table("Routes", "", "the first that fits a message is taken; a message that none fits is rejected")
+    for number, route in enumerate(found.routes, 1):
+        routes.add_row(str(number), route)
+    yield routes
+    yield ""
+    policies = _table("Class", "Written and never answered")
+    for class_, policy in found.in_doubt.items():
+        policies.add_row(class_, _IN_DOUBT[policy])
+    yield policies
+    yield ""
+    needed = _table("Topic", ">Partitions")
+    for name, partitions in found.topics.items():
+        needed.add_row(name, str(partitions))
+    yield needed
+    for warning in found.warnings:
+        yield ""
+        yield Text.assemble(("warning: ", "yellow"), str(warning))
+
+
+def inventory(topics: Iterable[Topic], created: set[str]) -> RenderableType:
+    """What there is of the topics that are needed."""
+    table = _table("Topic", ">Partitions", ">There are", "")
+    for topic in topics:
+        state = Text(topic.fault, "red") if topic.fault else Text("created" if topic.name in created else "", "green")
+        table.add_row(topic.name, str(topic.wanted), str(topic.found or "-"), state)
+    return table
+
+
+def _lanes(lanes: Iterable[LaneSummary]) -> Table:
+    table = _table("Lane", "Account", "SMSC", ">Rate/s", ">Rate/h", ">Burst", ">Slots", ">Window", "Needs", "Classes", "Sender")
+    for lane in lanes:
+        needs = "paused" if lane.round_trip_ms is None else f"answers within {lane.round_trip_ms:,.0f} ms"
+        table.add_row(
+            lane.name,
+            lane.account,
+            lane.address,
+            f"{lane.rate_per_s:,g}",
+            f"{lane.rate_per_hour:,}",
+            f"{lane.burst:,g}",
+            str(lane.slots),
+            str(lane.window),
+            needs,
+            ", ".join(lane.classes),
+            lane.sender or "the job's",
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """Columns by their names; a leading `>` aligns to the right, as figures are read."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    return table
