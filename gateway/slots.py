@@ -198,6 +198,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 "recovering queue=%s committed=%d intent=%d known_outcomes=%d",
                 *(queue.name, committed or 0, found.intent, len(found.outcomes)),
             )
+        queue.entry.intent = queue.recover_before
         queue.owned = True
 
     def _slot_of(self, tp: TopicPartition) -> tuple[str, int]:
