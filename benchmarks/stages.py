@@ -73,7 +73,7 @@ class _Store:
         import msgspec
 
         msgspec.msgpack.encode(argument)
-        return [[], []] if len(argument) == 7 else self.rows[: len(argument[-1])]
+        return [[], []] if len(argument) == 8 else self.rows[: len(argument[-1])]
 
 
 class _Port:
@@ -147,10 +147,10 @@ async def _measure() -> dict[str, float]:
         chosen, claimed, claims = worker.dispatcher._forward(now)
         note("forward (decode, encode, choose)", started)
         started = time.process_time()
-        dropped = await worker.dispatcher._exchange(claimed, claims, now)
+        await worker.dispatcher._exchange(claimed, claims, now)
         note("exchange of intents and claims (without the round trip)", started)
         started = time.process_time()
-        worker.dispatcher._write(chosen, dropped, now)
+        worker.dispatcher._write(chosen, now)
         note("write (sequence numbers, window, bytes)", started)
 
         last = port.session._sequence

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from gateway.errors import Disposition
 from gateway.flight import Flight, Part, Queue
 from gateway.inbox import Inbox
 from gateway.lane import Slot
-from gateway.ledger import Ledger, Outcome
+from gateway.ledger import Acquired, Ledger, Outcome
 from gateway.model import decode_message
 from gateway.providers.smpp import disposition, error_name
 from gateway.publisher import Publisher, Settled
@@ -63,7 +64,9 @@ class Dispatcher:
         self._settled: list[Settled] = []
         self._rows: list[Any] = []
         self._doubts: list[Any] = []
+        self._forgotten: list[str] = []
         self._touched: dict[str, Queue] = {}
+        self._gate = asyncio.Lock()
         self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -75,11 +78,19 @@ class Dispatcher:
             wake.clear()
             await self._cycle()
 
+    async def acquire(self, queue: Queue, committed: int) -> Acquired:
+        """Become the owner of a queue, in no turn's midst: an exchange is wholly of the old epoch or wholly of the new."""
+        async with self._gate:
+            found = await self._ledger.acquire(queue.name, committed)
+            queue.take(found.epoch, committed)
+            return found
+
     def release(self, queue: Queue) -> None:
         """Forward nothing more of a queue: what is not written goes back to Kafka, what is written is still settled."""
         queue.owned = False
         queue.records.clear()
-        queue.ready.clear()
+        # What belongs to a message that is partly written waits for its answers with it.
+        queue.ready = deque([part for part in queue.ready if part.flight.flying])
         now = time.time()
         for flight in list(queue.flights.values()):
             if not flight.flying and not flight.concluded:
@@ -89,6 +100,7 @@ class Dispatcher:
     def _let_go(self, flight: Flight, now: float) -> None:
         """Leave a message to the next owner: what is known to be not under way is open, what is in doubt stays in doubt."""
         queue = flight.queue
+        flight.concluded = True
         del queue.flights[flight.offset]
         if flight.intended and not flight.in_doubt:
             queue.entry.settle(flight.offset, Outcome("o", now, tuple(flight.ids), parts=len(flight.ids)))
@@ -108,11 +120,11 @@ class Dispatcher:
         if late:
             self._settle_late(late, now)
         chosen, claimed, claims = self._forward(now)
-        dropped: set[Flight] = set()
-        if self._touched or self._rows:
-            dropped = await self._exchange(claimed, claims, now)
+        if self._touched or self._rows or self._forgotten:
+            async with self._gate:
+                await self._exchange(claimed, claims, now)
         if chosen:
-            self._write(chosen, dropped, now)
+            self._write(chosen, now)
         if self._settled or deliveries:
             settled, self._settled = self._settled, []
             # Deliveries go on only now: a receipt that came after its submit_sm_resp finds what the exchange has stored.
@@ -223,7 +235,7 @@ class Dispatcher:
             flight.intended = True
             return True
         flight.ids = [""] * self._count(flight)
-        self._doubt(flight, now, range(len(flight.ids)))
+        self._doubt(flight, range(len(flight.ids)))
         code = "ledger-lost" if queue.unsure else "crash"
         self._finish(
             flight, Outcome("u", now, tuple(flight.ids), code, "written or not, not answered", len(flight.ids))
@@ -249,6 +261,8 @@ class Dispatcher:
                 part = ready.popleft()
                 flight = part.flight
                 message = flight.message
+                if flight.concluded:
+                    continue
                 if flight.error_code:
                     self._drop_part(part, now)
                     continue
@@ -258,6 +272,8 @@ class Dispatcher:
                 granted -= 1
                 flight.flying += 1
                 parts.append(part)
+                if not flight.written_at:
+                    flight.written_at = now
                 if not flight.intended:
                     flight.intended = True
                     if flight.offset >= entry.intent:
@@ -276,14 +292,15 @@ class Dispatcher:
                 break
         return parts
 
-    async def _exchange(self, claimed: list[Flight], claims: list[str], now: float) -> set[Flight]:
-        """Tell the ledger; what comes back are the flights that must not be written."""
+    async def _exchange(self, claimed: list[Flight], claims: list[str], now: float) -> None:
+        """Tell the ledger everything since the last turn; settle what turns out to be a duplicate."""
         touched = list(self._touched.values())
         self._touched = {}
         rows, self._rows = self._rows, []
         doubts, self._doubts = self._doubts, []
         entries = [queue.entry for queue in touched]
-        found = await self._ledger.exchange(entries, claims, rows, doubts)
+        forgotten, self._forgotten = self._forgotten, []
+        found = await self._ledger.exchange(entries, claims, rows, doubts, forgotten)
         for queue in touched:
             if queue.name in found.fenced:
                 queue.fenced = True
@@ -292,27 +309,24 @@ class Dispatcher:
                 log.error("queue has another owner, forwarding stopped queue=%s", queue.name)
             elif queue.name in found.lost:
                 log.critical("the store has lost its data: claims and outcomes up to now are gone queue=%s", queue.name)
-        dropped: set[Flight] = set()
         for index, holder in found.taken.items():
             flight = claimed[index]
-            dropped.add(flight)
             # The same job record twice on lane topics is our own doing (a crash between produce and commit): say nothing.
             kind = "q" if holder.partition("|")[0] == flight.message.source else "d"
             flight.error_code = "duplicate"
             self._finish(flight, Outcome(kind, now, error_code="duplicate", error_text="message_id was used before"))
-        return dropped
 
-    def _write(self, chosen: list[tuple[Slot, list[Part]]], dropped: set[Flight], now: float) -> None:
+    def _write(self, chosen: list[tuple[Slot, list[Part]]], now: float) -> None:
         """One write per bind. What no longer fits (the bind went down meanwhile) is open again, at the front."""
         for slot, parts in chosen:
-            going = parts
-            if dropped or any(queue.fenced for queue in slot.queues):
-                going = []
-                for part in parts:
-                    if part.flight in dropped or part.flight.queue.fenced:
-                        part.flight.flying -= 1
-                    else:
-                        going.append(part)
+            going = []
+            for part in parts:
+                # A duplicate, or another owner's by now.
+                if part.flight.concluded or part.flight.queue.fenced:
+                    part.flight.flying -= 1
+                else:
+                    going.append(part)
+            if len(going) < len(parts):
                 self._inbox.wake.set()  # there is room left
             room = slot.port.room
             if len(going) > room:
@@ -416,6 +430,8 @@ class Dispatcher:
                 flight.left -= 1
                 self._landed(flight, now)
             elif not flight.left and "" not in flight.ids:
+                for number in range(len(flight.ids)):
+                    self._forgotten += _doubt_key(flight, number)
                 self._settled.append((flight, Outcome("s", now, tuple(flight.ids), parts=len(flight.ids))))
 
     def _accepted(self, part: Part, provider_message_id: str) -> None:
@@ -451,7 +467,7 @@ class Dispatcher:
         flight = part.flight
         if flight.in_doubt:  # written before, and nobody knows what came of it
             flight.error_code = "no-answer"
-            self._doubt(flight, now, range(len(flight.ids)))
+            self._doubt(flight, range(len(flight.ids)))
             self._finish(
                 flight, Outcome("u", now, tuple(flight.ids), "no-answer", "written, not answered", len(flight.ids))
             )
@@ -467,32 +483,26 @@ class Dispatcher:
         parts = len(ids)
         if flight.error_code:
             outcome = Outcome("f", now, ids, flight.error_code, "refused by the operator", parts)
-        elif flight.in_doubt:
-            self._doubt(flight, now, [n for n, provider_id in enumerate(ids) if not provider_id])
+        elif "" not in ids:
+            outcome = Outcome("s", now, ids, "", "", parts)  # answered in the end, whatever was in doubt in between
+        elif flight.in_doubt and self._classes.in_doubt(flight.message.class_) == "report":
+            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
             outcome = Outcome("u", now, ids, "no-answer", "written, not answered", parts)
-        elif flight.retry_code:
+        else:
             due = next_attempt(flight.message, now)
             outcome = (
                 Outcome("f", now, ids, flight.retry_code, "no attempts or time left", parts)
                 if due is None
                 else Outcome("r", now, ids, flight.retry_code, "", parts, due)
             )
-        else:
-            outcome = Outcome("s", now, ids, "", "", parts)
         self._finish(flight, outcome)
 
-    def _doubt(self, flight: Flight, now: float, numbers: Iterable[int]) -> None:
+    def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
         """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them."""
-        message = flight.message
-        lane = flight.queue.slot.lane
+        lane = flight.queue.slot.lane.name
         for number in numbers:
-            row = sent(message, lane.name, len(flight.ids), number)
-            self._doubts += (
-                f"u:{lane.account}:{message.to}",
-                f"{now:017.6f}/{row.group}/{number}",
-                encode_sent(row),
-                self._ttl,
-            )
+            row = sent(flight.message, lane, len(flight.ids), number)
+            self._doubts += (*_doubt_key(flight, number), encode_sent(row), self._ttl)
 
     def _finish(self, flight: Flight, outcome: Outcome) -> None:
         queue = flight.queue
@@ -506,3 +516,11 @@ class Dispatcher:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = asyncio.get_running_loop().call_later(delay, self._inbox.wake.set)
+
+
+def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:
+    """Key and field of a part in doubt: by account and destination, then by when it was written at the earliest."""
+    message = flight.message
+    group = f"{message.tenant}/{message.message_id}/{message.attempt}"
+    at = flight.written_at or message.accepted_at
+    return f"u:{flight.queue.slot.lane.account}:{message.to}", f"{at:017.6f}/{group}/{number}"

@@ -54,6 +54,8 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     concluded: bool = False
     stray: bool = False
     """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
+    written_at: float = 0.0
+    """Unix time of the first write; 0 when that was an earlier owner's."""
     error_code: str = ""
     retry_code: str = ""
 
@@ -125,9 +127,8 @@ class Queue:
         What is still in flight stays in flight; its records will come again, and are known by their offsets.
         """
         self.records.clear()
-        self.ready.clear()
         self.progress = Progress(start)
-        self.entry = Entry(self.name, epoch)
+        self.entry.epoch = epoch
         self.fenced = False
         self.paused = False
         self.advance(start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer
@@ -13,6 +13,8 @@ from msgspec import Struct
 from gateway import topics
 from gateway.config import Kafka
 from gateway.model import Event, EventStatus
+
+Begin = Literal["beginning", "now"]
 
 _WAIT_MS = 250
 _MAX_RECORDS = 5000
@@ -55,9 +57,7 @@ def describe(event: Event) -> tuple[str, str, str]:
     return time, f"{event.status:<{_STATUS_WIDTH}}", "  ".join([subject, *filter(None, details)])
 
 
-async def follow(
-    kafka: Kafka, names: Sequence[str], begin: Literal["beginning", "now"]
-) -> AsyncIterator[list[ConsumerRecord]]:
+async def follow(kafka: Kafka, names: Sequence[str], begin: Begin) -> AsyncGenerator[list[ConsumerRecord], None]:
     """Yield what comes in topics, by the batch, for ever; an empty list when there was nothing for a moment.
 
     Close the iterator to close its connections. Raises aiokafka's `KafkaError` if the brokers cannot be reached.

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
@@ -31,6 +31,9 @@ log = logging.getLogger("gateway.intake")
 
 _CHUNK = 500
 """Recipients between two looks at the rest of the loop: a job of 10,000 must not hold up a one-time password."""
+
+_DEAD_OCTETS = 600_000
+"""Of a record that could not be read: in base64 it still fits into the million that a broker takes."""
 
 
 class Rejected(Exception):
@@ -71,14 +74,18 @@ class Intake:
     async def run(self) -> None:
         """Go on until `stop`; cancelling leaves jobs uncommitted, and they come again."""
         while not self._stopping:
+            fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
             try:
                 fetched = await self._consumer.getmany(timeout_ms=200, max_records=200)
                 if fetched:
                     await self._take([record for records in fetched.values() for record in records])
                     await self._consumer.commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
             except (KafkaError, IllegalStateError) as error:
-                # A commit across a rebalance or a broker that is away: the records come again.
+                # A broker that is away, or a commit across a rebalance: the records come again, their copies meet the claims.
                 log.warning("intake: %s", error or type(error).__name__)
+                for tp, records in fetched.items():
+                    if tp in self._consumer.assignment():
+                        self._consumer.seek(tp, records[0].offset)
                 await asyncio.sleep(0.2)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
@@ -191,6 +198,9 @@ def _rejection(job: Job, message_id: str, at: datetime, error: Exception) -> Rec
 
 
 def _dead(record: ConsumerRecord, reason: str) -> Record:
-    at = datetime.now(UTC)
-    dead = Dead(record.topic, record.partition, record.offset, reason, at, record.key, record.value)
+    value = record.value
+    if value is not None and len(value) > _DEAD_OCTETS:
+        reason = f"{reason} (value cut, it has {len(value)} octets)"
+        value = value[:_DEAD_OCTETS]
+    dead = Dead(record.topic, record.partition, record.offset, reason, datetime.now(UTC), record.key, value)
     return record.key, encode_dead(dead)

@@ -46,6 +46,4 @@ async def existing(config: Config) -> dict[str, int]:
 def compare(config: Config, found: Mapping[str, int]) -> list[Topic]:
     """Say of each topic that `config` needs whether it is there and fits."""
     lanes = f"{config.kafka.prefix}.lane."
-    return [
-        Topic(name, wanted, found.get(name, 0), name.startswith(lanes)) for name, wanted in config.topics().items()
-    ]
+    return [Topic(name, wanted, found.get(name, 0), name.startswith(lanes)) for name, wanted in config.topics().items()]

@@ -29,9 +29,9 @@ from gateway.store import Patience, Script
 BLOCK = 8192
 """Offsets in one hash of outcomes: small enough to delete at once, large enough to be few."""
 
-# The argument: [prefix, ttl, claim_ttl, queues, claims, rows, doubts].
+# The argument: [prefix, ttl, claim_ttl, queues, claims, rows, doubts, forgotten].
 # queue: [name, epoch, intent, outcomes [block, offset, value, …], rewritten [block, offset, …]]
-# claims: [key, value, …]   rows: [key, value, ttl, …]   doubts: [key, field, value, ttl, …]
+# claims: [key, value, …]   rows: [key, value, ttl, …]   doubts: [key, field, value, ttl, …]   forgotten: [key, field, …]
 # Answers: {fenced queue numbers, indexes of claims held by others with their holders}.
 _EXCHANGE = Script("""
 local a = cmsgpack.unpack(ARGV[1])
@@ -83,6 +83,10 @@ local doubts = a[7]
 for n = 1, #doubts, 4 do
   redis.call('HSET', prefix .. doubts[n], doubts[n + 1], doubts[n + 2])
   redis.call('EXPIRE', prefix .. doubts[n], doubts[n + 3])
+end
+local forgotten = a[8]
+for n = 1, #forgotten, 2 do
+  redis.call('HDEL', prefix .. forgotten[n], forgotten[n + 1])
 end
 return {fenced, taken}
 """)
@@ -203,16 +207,18 @@ class Ledger:
         outcomes = {int(flat[n]): _decode(flat[n + 1]) for n in range(0, len(flat), 2)}
         return Acquired(epoch, int(intent), bool(known), outcomes)
 
-    async def exchange(self, entries: list[Entry], claims: list[str], rows: list[Any], doubts: list[Any]) -> Exchanged:
+    async def exchange(
+        self, entries: list[Entry], claims: list[str], rows: list[Any], doubts: list[Any], forgotten: list[str]
+    ) -> Exchanged:
         """One round trip for everything since the last: see the module.
 
-        `claims` alternates key and coordinates; `rows` is key, value, time to live in seconds; `doubts` is key, field, value,
-        time to live. When this returns, all of it is in Redis, and what was intended may be written, except for the claims
-        that others hold.
+        `claims` alternates key and coordinates; `rows` is key, value, time to live in seconds; `doubts` is key, field,
+        value, time to live; `forgotten` is key, field of doubts that are none any more. When this returns, all of it is in
+        Redis, and what was intended may be written, except for the claims that others hold.
         """
         queues = [entry.taken() for entry in entries]
         fenced, taken = await self._store.run(
-            _EXCHANGE, (self._prefix, self._ttl, self._claim_ttl, queues, claims, rows, doubts)
+            _EXCHANGE, (self._prefix, self._ttl, self._claim_ttl, queues, claims, rows, doubts, forgotten)
         )
         return Exchanged(
             fenced=[entries[n].name for n in fenced if n >= 0],

@@ -182,8 +182,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             queue = self._queues[tp] = Queue(tp, slot, class_)
             slot.queue(queue)
         committed = await self._consumer.committed(tp)
-        found = await self._ledger.acquire(queue.name, committed or 0)
-        queue.take(found.epoch, committed or 0)
+        found = await self._dispatcher.acquire(queue, committed or 0)
         queue.recovered = found.outcomes
         queue.recover_before = found.intent
         queue.unsure = committed is not None and not found.known

@@ -3,26 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from gateway.cli.terminal import Meter, console, fail, run_until_signal, say
+from gateway.cli.terminal import INTERRUPTED, console, fail, run_until_signal, say
 from gateway.model import EventStatus, TrafficClass
-
-if TYPE_CHECKING:
-    from gateway.campaign import BadRow, Rows
-    from gateway.config import Config
-    from gateway.model import Job
-
-_BAD_ROWS_SHOWN = 20
-_INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
 
 app = typer.Typer(
     name="recado",
@@ -33,26 +21,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Carry bulk messages from Kafka to SMPP short codes, as fast as each operator allows, and lose none.
 
-    [bold]Try it[/bold] without anything but this program:
+    [bold]Try it,[/bold] without anything but this program:
 
       recado demo
 
     [bold]Set it up:[/bold]
 
-      recado check recado.toml                          [dim]what it means, or all that is wrong with it[/dim]
-      recado topics --create --config recado.toml       [dim]make the topics that are missing[/dim]
-      recado run --config recado.toml                   [dim]SIGTERM drains and stops[/dim]
+      recado check recado.toml              [dim]what it means, or what is wrong[/dim]
+      recado topics --create -c recado.toml [dim]make the topics that are missing[/dim]
+      recado run -c recado.toml             [dim]SIGTERM drains and stops[/dim]
 
     [bold]Send, and see what becomes of it:[/bold]
 
-      recado send people.csv -c recado.toml --job-id nov-1 --text "Hola {nombre}, vence el {fecha}"
-      recado events -c recado.toml --job nov-1 --status failed --from beginning
+      recado send people.csv -c recado.toml --job-id nov-1 \\
+             --text "Hola {nombre}, su factura vence el {fecha}"
+      recado events -c recado.toml --job nov-1 --status failed
 
-    [bold]An operator for tests,[/bold] slow and moody if you like:
+    [bold]Play an operator,[/bold] slow and moody if you like:
 
-      recado sim smsc --port 2775 --system-id recado --password secret --latency 0.05 --error ESME_RSYSERR=0.01
+      recado sim smsc --port 2775 --latency 0.05 --error ESME_RSYSERR=0.01
 
-    Exit codes: 0 done, 1 failed, 2 a mistake in the arguments or the configuration, 130 interrupted.""",
+    Exit codes: 0 done, 1 failed, 2 a mistake in the arguments or in the
+    configuration, 130 interrupted.""",
 )
 sim = typer.Typer(no_args_is_help=True, help="Simulated providers: they take everything and deliver to nobody.")
 app.add_typer(sim, name="sim")
@@ -90,17 +80,19 @@ def run(
 ) -> None:
     """Run one gateway process until SIGTERM or Ctrl-C.
 
-    It stops taking in, lets the windows drain, unbinds and commits; a second signal ends it at once. Start as many
-    processes as you like with the same file: they share the lanes.
+    It stops taking in, lets the windows drain, unbinds and commits; a
+    second signal ends it at once. Start as many processes as you like with
+    the same file: they share the lanes.
     """
     import uvloop
 
     from gateway import app as gateway
     from gateway import log
+    from gateway.cli import mistakes
 
-    loaded = _load(config)
+    loaded = mistakes.load(config)
     log.setup(log_level)
-    with _explained(loaded):
+    with mistakes.explained(loaded):
         uvloop.run(gateway.run(loaded))
 
 
@@ -113,13 +105,13 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: AsJSON
     import msgspec
 
     from gateway.check import describe
-    from gateway.cli import tables
+    from gateway.cli import mistakes, tables
     from gateway.config import load
     from gateway.errors import ConfigError
 
     if not as_json:
         screen = console()
-        for table in tables.summary(describe(_load(file))):
+        for table in tables.summary(describe(mistakes.load(file))):
             screen.print(table)
         return
     try:
@@ -144,11 +136,11 @@ def topics(
 
     from gateway import inventory
     from gateway import topics as kafka
-    from gateway.cli import tables
+    from gateway.cli import mistakes, tables
 
-    loaded = _load(config)
+    loaded = mistakes.load(config)
     outcome: dict[str, str] = {}
-    with _explained(loaded):
+    with mistakes.explained(loaded):
         if create:
             outcome = uvloop.run(kafka.create(loaded))
         found = inventory.compare(loaded, uvloop.run(inventory.existing(loaded)))
@@ -163,12 +155,14 @@ def topics(
 
 @app.command()
 def send(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv|FILE.jsonl")],
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
     config: ConfigFile,
     job_id: Annotated[
         str, typer.Option(help="Names the campaign: sent again with the same id, nobody gets it twice.")
     ] = "",
-    text: Annotated[str, typer.Option(metavar="TEMPLATE", help="With {placeholders}; a brace itself is {{ or }}.")] = "",
+    text: Annotated[
+        str, typer.Option(metavar="TEMPLATE", help="With {placeholders}; a brace itself is {{ or }}.")
+    ] = "",
     campaign: Annotated[str, typer.Option(help="A name to report by.")] = "",
     tenant: Annotated[str, typer.Option(help="Who pays; ids are unique within a tenant.")] = "",
     class_: Annotated[TrafficClass, typer.Option("--class", help="How urgent it is.")] = TrafficClass.BULK,
@@ -179,31 +173,23 @@ def send(
 ) -> None:
     """Publish a campaign to the jobs topic, and return when Kafka has all of it.
 
-    [bold]CSV[/bold] (comma, semicolon or tab): the header names the columns. `to` is the number in E.164, `message_id` (if
-    there is one) is yours, all others are parameters of the text.
+    [bold]FILE.csv[/bold] (commas, semicolons or tabs): the header names the columns.
+    `to` is the number in E.164, `message_id`, if there is one, is yours,
+    and all others are parameters of the text.
 
-    [bold]JSONL[/bold]: a recipient a line, {"to": …, "params": {…}}, or whole jobs as they would be published.
+    [bold]FILE.jsonl[/bold]: on each line a recipient, {"to": …, "params": {…}}, or a
+    whole job as it is to be published.
 
-    Bad rows are listed by their line and left out. Correct them and send the whole file again with the same --job-id: those
-    who have got it are recognised.
+    Bad rows are listed by their line and left out. Correct them and send
+    the whole file again with the same --job-id: those who have got it are
+    recognised.
     """
-    loaded = _load(config)
-    form = _form(job_id, text, campaign, tenant, class_, sender, expires_at)
-    from gateway import campaign as rows
+    from gateway.cli import mistakes
+    from gateway.cli import send as sending
 
-    with _explained(loaded), _readable(file):
-        found = rows.survey(rows.checked(_rows(file), form))
-        if found.recipients and form is None:
-            fail("recipients need --job-id and --text; only whole jobs go without", 2)
-        _list_bad(found.bad)
-        if strict and found.bad:
-            fail(f"{len(found.bad)} bad rows: nothing was published")
-        if not found.messages:
-            fail("there is nothing to publish")
-        jobs = rows.jobs(rows.checked(_rows(file), form), form, per_job)
-        _publish(loaded, jobs, found.messages)
-    if found.bad:
-        say(f"{len(found.bad):,} bad rows were left out")
+    loaded = mistakes.load(config)
+    fields = {"campaign": campaign, "tenant": tenant, "class": class_, "sender": sender, "expires_at": expires_at}
+    sending.send(file, loaded, sending.form(job_id, text, **fields), per_job, strict)
 
 
 @app.command()
@@ -218,14 +204,17 @@ def events(
 ) -> None:
     """Follow what becomes of messages, until Ctrl-C.
 
-    Events name messages and jobs, never phone numbers or texts. One may appear twice: its event_id is the same then.
+    Events name messages and jobs, never phone numbers or texts. One may
+    come twice; its event_id is the same then.
     """
+    from gateway.cli import events as watching
+    from gateway.cli import mistakes
     from gateway.follow import Filter
 
-    loaded = _load(config)
+    loaded = mistakes.load(config)
     wanted = Filter(statuses=frozenset(status or ()), job=job, tenant=tenant, message_id=message_id)
-    with _explained(loaded):
-        run_until_signal(_follow(loaded, wanted, begin, as_json))
+    with mistakes.explained(loaded):
+        run_until_signal(watching.show(loaded, wanted, begin, as_json))
 
 
 @sim.command()
@@ -233,7 +222,7 @@ def smsc(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 2775,
     system_id: Annotated[list[str] | None, typer.Option(help="An account; repeat it with its password.")] = None,
-    password: Annotated[list[str] | None, typer.Option(help="In the same order. [default: recado, recado]")] = None,
+    password: Annotated[list[str] | None, typer.Option(help="In the same order. Default: recado, recado.")] = None,
     latency: Annotated[float | None, typer.Option(metavar="SECONDS", help="Until a submit_sm is answered.")] = None,
     latency_jitter: Annotated[float | None, typer.Option(metavar="SECONDS", help="Added at random.")] = None,
     error: Annotated[
@@ -253,7 +242,8 @@ def smsc(
     resp_id: Annotated[str | None, typer.Option(metavar="FORMAT", help="Ids in answers: d, x, X, 010d.")] = None,
     receipt_id: Annotated[str | None, typer.Option(metavar="FORMAT", help="Ids in receipts.")] = None,
     behaviour: Annotated[
-        str | None, typer.Option(metavar="FILE|JSON", help='Any knob: \'{"disconnect_after": 1000, "blackhole": true}\'')
+        str | None,
+        typer.Option(metavar="FILE|JSON", help='Any knob: \'{"disconnect_after": 1000, "blackhole": true}\''),
     ] = None,
     control_port: Annotated[
         int | None, typer.Option(help="Take commands here: unbind, drop, MO …, see smpp/simulator/control.py.")
@@ -261,7 +251,8 @@ def smsc(
 ) -> None:
     """Play an operator's SMSC until Ctrl-C: it takes messages, sends receipts, and delivers to nobody.
 
-    Without options it is one account, recado with the password recado, that accepts and delivers everything at once.
+    Without options it is one account, recado with the password recado,
+    that accepts and delivers everything at once.
     """
     from gateway.cli import sim as simulated
     from gateway.errors import GatewayError
@@ -294,12 +285,15 @@ def smsc(
 @app.command()
 def demo(
     messages: Annotated[int, typer.Option(min=100, max=1_000_000, help="How many messages the campaign has.")] = 10_000,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave it running afterwards, to try other commands on it.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave it running afterwards, to try other commands on it.")
+    ] = False,
 ) -> None:
     """Show the whole thing on this machine: broker, store, two operators, a campaign, and the account at the end.
 
-    Everything is started here and stopped again; nothing leaves the machine. Exit code 0 only if the account closes: every
-    message has exactly one final state, and the operators saw each of them exactly once.
+    Everything is started here and stopped again; nothing leaves the
+    machine. Exit code 0 only if the account closes: every message has
+    exactly one final state, and the operators saw each exactly once.
     """
     from gateway import demo as show
     from gateway.errors import GatewayError
@@ -309,151 +303,6 @@ def demo(
     except GatewayError as error:
         fail(str(error))
     if closed is None:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if not closed:
         raise typer.Exit(1)
-
-
-def _load(file: Path) -> Config:
-    from gateway.config import load
-    from gateway.errors import ConfigError
-
-    try:
-        return load(file)
-    except ConfigError as error:
-        say(f"recado: {file} cannot be used")
-        for problem in error.problems:
-            say(f"  {problem}")
-        raise typer.Exit(2) from None
-
-
-@contextlib.contextmanager
-def _explained(config: Config) -> Iterator[None]:
-    """Turn what a person can act on into one line and exit code 1. A bug keeps its traceback."""
-    from aiokafka.errors import KafkaError
-
-    from gateway.errors import GatewayError
-
-    try:
-        yield
-    except KafkaError as error:
-        fail(f"Kafka at {', '.join(config.kafka.servers)}: {error or type(error).__name__}")
-    except GatewayError as error:
-        fail(str(error))
-
-
-@contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Say what is wrong with a file that a person named."""
-    from gateway.campaign import UnusableFile
-
-    try:
-        yield
-    except OSError as error:
-        fail(f"{file}: {error.strerror or error}", 2)
-    except UnicodeDecodeError:
-        fail(f"{file} is not UTF-8: save it as such", 2)
-    except UnusableFile as error:
-        fail(f"{file}: {error}", 2)
-
-
-def _form(
-    job_id: str, text: str, campaign: str, tenant: str, class_: TrafficClass, sender: str, expires_at: str
-) -> Job | None:
-    """What recipients get, or None when there are only whole jobs to publish. A mistake in it ends the command."""
-    import msgspec
-
-    from gateway.errors import InvalidJob
-    from gateway.model import Job
-    from gateway.personalise import Template
-
-    given: dict[str, Any] = {"campaign": campaign, "tenant": tenant, "sender": sender, "expires_at": expires_at}
-    given = {name: value for name, value in given.items() if value}
-    if not job_id and not text:
-        if given:
-            fail(f"--{min(given).replace('_', '-')} is for recipients: it needs --job-id and --text", 2)
-        return None
-    if not job_id or not text:
-        fail("--job-id and --text go together", 2)
-    try:
-        Template(text)
-        given |= {"class": class_, "text": text, "recipients": [{"to": ""}]}
-        msgspec.convert({**given, "job_id": f"{job_id}-0000"}, Job)
-        return msgspec.convert({**given, "job_id": job_id}, Job)
-    except (InvalidJob, msgspec.ValidationError) as error:
-        fail(str(error), 2)
-
-
-def _rows(file: Path) -> Rows:
-    from gateway import campaign as rows
-
-    if file.suffix.lower() in (".jsonl", ".ndjson"):
-        with file.open("rb") as lines:
-            yield from rows.read_jsonl(lines)
-    else:
-        with file.open(encoding="utf-8", newline="") as text:
-            yield from rows.read_csv(text)
-
-
-def _list_bad(bad: list[BadRow]) -> None:
-    for row in bad[:_BAD_ROWS_SHOWN]:
-        say(f"line {row.line}: {row.reason}")
-    if len(bad) > _BAD_ROWS_SHOWN:
-        say(f"… and {len(bad) - _BAD_ROWS_SHOWN:,} more bad rows")
-
-
-def _publish(config: Config, jobs: Iterator[Job], messages: int) -> None:
-    import uvloop
-    from aiokafka.errors import KafkaError
-
-    from gateway import campaign, inventory, log, topics
-    from gateway.model import encode_job
-
-    log.setup("WARNING")
-    topic = config.kafka.jobs_topic
-
-    async def publish(meter: Meter) -> None:
-        if topic not in await inventory.existing(config):
-            fail(f"there is no topic {topic}: recado topics --create --config …")
-        producer = topics.producer(config.kafka)
-        try:
-            await producer.start()
-            records = ((encode_job(job), len(job.recipients)) for job in jobs)
-            await campaign.publish(producer, topic, records, meter.advance)
-        finally:
-            await producer.stop()
-
-    with Meter("published", messages) as meter:
-        try:
-            uvloop.run(publish(meter))
-        except (KafkaError, KeyboardInterrupt) as error:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
-            say(f"{reason}: send the file again with the same --job-id, what Kafka has is recognised")
-            say(f"published {meter.done:,} of {messages:,} messages to {topic}")
-            raise typer.Exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1) from None
-    typer.echo(f"published {meter.done:,} messages to {topic}")
-
-
-async def _follow(config: Config, wanted: Any, begin: Literal["beginning", "now"], as_json: bool) -> None:
-    import msgspec
-
-    from gateway import follow, log
-    from gateway.model import decode_event
-
-    log.setup("WARNING")
-    screen = console()
-    async with contextlib.aclosing(follow.follow(config.kafka, [config.kafka.events_topic], begin)) as batches:
-        async for batch in batches:
-            for record in batch:
-                try:
-                    event = decode_event(record.value)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    say(f"no event: partition {record.partition} offset {record.offset}")
-                    continue
-                if not wanted.wants(event):
-                    continue
-                if as_json:
-                    sys.stdout.write(record.value.decode() + "\n")
-                else:
-                    ...
-            sys.stdout.flush()

@@ -50,7 +50,9 @@ def inventory(topics: Iterable[Topic], created: set[str]) -> RenderableType:
 
 
 def _lanes(lanes: Iterable[LaneSummary]) -> Table:
-    table = _table("Lane", "Account", "SMSC", ">Rate/s", ">Rate/h", ">Burst", ">Slots", ">Window", "Needs", "Classes", "Sender")
+    table = _table(
+        "Lane", "Account", "SMSC", ">Rate/s", ">Rate/h", ">Burst", ">Slots", ">Window", "Needs", "Classes", "Sender"
+    )
     for lane in lanes:
         needs = "paused" if lane.round_trip_ms is None else f"answers within {lane.round_trip_ms:,.0f} ms"
         table.add_row(

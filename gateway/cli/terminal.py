@@ -17,6 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+
 _WIDTH_OF_A_PIPE = 200
 """Nobody wants a table folded at 80 columns in a file."""
 _LINE_EVERY_S = 5.0
