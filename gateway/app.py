@@ -26,6 +26,7 @@ from gateway.receipts import Receipts
 from gateway.routing import Router
 from gateway.slots import Slots
 from gateway.store import Patience, Store
+from gateway.web import AdminServer
 
 log = logging.getLogger("gateway.app")
 
@@ -43,7 +44,7 @@ class Worker:
         kafka = config.kafka
         prefix = f"{kafka.prefix}:"
         self._store = Store(config.store.url.reveal(), config.store.timeout_s)
-        patience = Patience(self._store)
+        self.patience = patience = Patience(self._store)
         self._producer = topics.producer(kafka)
         self._jobs = topics.consumer(kafka, "intake")
         self._lane_consumer = topics.consumer(kafka, "lanes", SlotAssignor(kafka.prefix))
@@ -122,6 +123,7 @@ class Worker:
             rung_of={kafka.delay_topic(rung): rung for rung in rungs},
             handlers={RECEIPT: self.receipts.again, JOIN: self.inbound.overdue},
         )
+        self._admin = AdminServer(config.admin, self) if config.admin.port else None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
@@ -151,6 +153,8 @@ class Worker:
         except BaseException:
             await self.stop()
             raise
+        if self._admin is not None:
+            await self._admin.start()
         log.info("running lanes=%d", len(self.lanes))
 
     async def wait(self, stopping: asyncio.Event) -> None:
@@ -178,7 +182,23 @@ class Worker:
         for client in (self._jobs, self._delay_consumer, self._lane_consumer, self._producer):
             await client.stop()
         await self._store.close()
+        if self._admin is not None:
+            await self._admin.stop()
         log.info("stopped")
+
+    def problems(self) -> list[str]:
+        """Why this worker cannot carry messages now; empty when it can."""
+        found = []
+        if self.patience.away:
+            found.append("the store is away")
+        if self.outbox.away:
+            found.append("kafka is away")
+        found += [
+            f"lane {lane} slot {index}: {slot.port.down_reason}"
+            for (lane, index), slot in self.dispatcher.slots.items()
+            if not slot.port.bound
+        ]
+        return found
 
     def _spawn(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         self._tasks[name] = asyncio.create_task(loop, name=name)

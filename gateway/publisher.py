@@ -7,6 +7,7 @@ Only when Kafka has the events of a message, its retry or its dead letter, is it
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -21,6 +22,17 @@ from gateway.inbox import Delivery
 from gateway.ledger import Outcome
 from gateway.model import Dead, encode_dead
 from gateway.outbox import Batches, Outbox, Record
+
+OUTCOMES = {
+    "s": "submitted",
+    "f": "failed",
+    "x": "expired",
+    "u": "unknown",
+    "d": "duplicate",
+    "q": "own_copy",
+    "r": "retry",
+    "p": "dead",
+}
 
 Settled: TypeAlias = tuple[Flight, Outcome]
 
@@ -47,9 +59,15 @@ class Publisher:
         self._wake_dispatcher = wake_dispatcher
         self._on_deliveries = on_deliveries
         self._settled: list[Settled] = []
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        """Settled attempts by lane, class and outcome."""
         self._wake = asyncio.Event()
         self.turned = asyncio.Event()
         """Set after every batch and every turn of the dispatcher; who waits for a queue to fall quiet looks again then."""
+
+    @property
+    def waiting(self) -> int:
+        return len(self._settled)
 
     @property
     def full(self) -> bool:
@@ -90,6 +108,7 @@ class Publisher:
             await self._outbox.send(others)
         if records:
             await self._outbox.send_keyed(self._events_topic, records)
+        self._count(settled)
         for flight, _ in settled:
             queue = flight.queue
             # A late answer settles a flight a second time; its offset is done already.
@@ -100,6 +119,14 @@ class Publisher:
                 else:
                     queue.progress.done(flight.offset)
         self.turned.set()
+
+    def _count(self, settled: list[Settled]) -> None:
+        """By queue and kind first: two dictionary look-ups a message would cost more than all other counting together."""
+        kinds = Counter([(id(flight.queue), outcome.kind) for flight, outcome in settled])
+        queues = {id(flight.queue): flight.queue for flight, _ in settled}
+        for (key, kind), count in kinds.items():
+            queue = queues[key]
+            self.counts[queue.slot.lane.name, queue.class_.value, OUTCOMES[kind]] += count
 
     def _retry(self, flight: Flight, outcome: Outcome) -> tuple[float, str, bytes, bytes]:
         message = flight.message

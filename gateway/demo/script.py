@@ -22,7 +22,7 @@ _SPANISH = (
     "Hola {nombre}, su factura de {mes} por $ {valor} vence mañana. Pague en https://x.co/{ref}",
     "¡{nombre}, pague hoy {valor} € y gane 5 % de descuento! Código {ref}. Responda BAJA para no recibir más avisos.",
     "{nombre}, ¡gracias por su pago! 🎉 Recibo {ref}",
-    "Estimada {nombre}: su crédito está al día. Próximo pago: {valor} en {mes}.",
+    "{nombre}: su crédito está al día. Próximo pago {valor}, {mes}.",
 )
 _PORTUGUESE = (
     "Olá {nombre}, sua fatura de {mes} vence amanhã. Pague pelo código {ref} e evite juros.",
@@ -30,19 +30,15 @@ _PORTUGUESE = (
     "{nombre}, recebemos o seu pagamento 🎉 Obrigado! Recibo {ref}",
     "Atenção, {nombre}: a sua próxima parcela de {valor} será debitada em {mes}.",
 )
-# Two parts and a bit in the default alphabet.
+# Three parts in the default alphabet.
 _LONG = (
-    (
-        "Estimado(a) {nombre}: le informamos que su obligación número {ref} presenta un saldo vencido de {valor} pesos. "
-        "Para evitar intereses de mora y el reporte a las centrales de riesgo lo invitamos a pagar antes de fin de {mes} "
-        "en cualquiera de nuestras oficinas, en los corresponsales o en línea. Si ya pagó, por favor omita este mensaje. "
-        "Si desea un acuerdo de pago llame sin costo al 018000 123456 de lunes a viernes, de 8 a 18 horas."
-    )
-    .replace("ó", "o")
-    .replace("í", "i")
-    .replace("ú", "u")
+    "Aviso: su cuenta {ref} presenta un saldo vencido de {valor} pesos. Para evitar intereses de mora y el reporte a las "
+    "centrales de riesgo lo invitamos a pagar antes de fin de {mes} en cualquiera de nuestras oficinas, en los "
+    "corresponsales o por internet. Si usted ya hizo el pago, por favor omita este mensaje. Si desea un acuerdo de pago, llame sin costo "
+    "de lunes a viernes, de 8 a 18 horas: mañana puede ser tarde."
 )
-_NAMES = ("Ana", "José", "Begoña", "María Núñez", "João", "Inês", "Conceição", "Andrés Peña", "Zoë", "Ramón Ibáñez")
+_SPANISH_NAMES = ("Ana", "José", "Begoña", "Andrés", "María Núñez")
+_PORTUGUESE_NAMES = ("Ana", "João", "Inês", "Conceição", "Luís")
 _MONTHS = ("noviembre", "diciembre", "enero")
 _MESES = ("novembro", "dezembro", "janeiro")
 
@@ -98,20 +94,20 @@ def write(messages: int, seed: int = 1) -> Script:
     brazil = share * 2 // 5
     long = max(1, share * 3 // 100)
     kinds = (
-        ("co", "+57300{:07d}", ANDINA, _SPANISH, _MONTHS, share - brazil - long - share // 7),
-        ("mx", "+52551{:07d}", ANDINA, _SPANISH, _MONTHS, share // 7),
-        ("br", "+551198{:07d}", ATLANTICA, _PORTUGUESE, _MESES, brazil),
-        ("largo", "+57310{:07d}", ANDINA, (_LONG,), _MONTHS, long),
+        ("co", "+57300{:07d}", ANDINA, _SPANISH, _SPANISH_NAMES, _MONTHS, share - brazil - long - share // 7),
+        ("mx", "+52551{:07d}", ANDINA, _SPANISH, _SPANISH_NAMES, _MONTHS, share // 7),
+        ("br", "+551198{:07d}", ATLANTICA, _PORTUGUESE, _PORTUGUESE_NAMES, _MESES, brazil),
+        ("largo", "+57310{:07d}", ANDINA, (_LONG,), _SPANISH_NAMES, _MONTHS, long),
     )
     ordinary: list[list[Job]] = []
-    for name, number, lane, texts, months, count in kinds:
+    for name, number, lane, texts, names, months, count in kinds:
         ordinary.append([])
         for start in range(0, count, _PER_JOB):
             text = texts[start // _PER_JOB % len(texts)]
             job = _job(f"{name}-{start // _PER_JOB + 1:04d}", text)
             for index in range(start, min(start + _PER_JOB, count)):
                 params: dict[str, str | int | float] = {
-                    "nombre": random.choice(_NAMES),
+                    "nombre": random.choice(names),
                     "mes": random.choice(months),
                     "valor": f"{random.randrange(10, 999)}.{random.randrange(1000):03d}",
                     "ref": f"{random.randrange(36**5):x}",
