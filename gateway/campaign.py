@@ -108,8 +108,8 @@ def survey(rows: Rows) -> Survey:
         match row:
             case BadRow():
                 found.bad.append(row)
-            case Row(item=Job()):
-                found.messages += len(row.item.recipients)
+            case Row(item=Job(recipients=recipients)):
+                found.messages += len(recipients)
             case Row():
                 found.messages += 1
                 found.recipients += 1

@@ -195,7 +195,7 @@ class Dispatcher:
                 queue.recover_before = recover_before = 0
                 queue.recovered = {}
             if message.expires_at and message.expires_at <= now:
-                self._finish(flight, Outcome("x", now, error_code="expired"))
+                self._expire(flight, now)
                 continue
             try:
                 bodies = encode(message, now)
@@ -267,7 +267,7 @@ class Dispatcher:
                     self._drop_part(part, now)
                     continue
                 if message.expires_at and message.expires_at <= now and not flight.flying and not any(flight.ids):
-                    self._expire(part, now)
+                    self._expire(flight, now)
                     continue
                 granted -= 1
                 flight.flying += 1
@@ -352,8 +352,9 @@ class Dispatcher:
             if answer.command_status:
                 self._refused(part, answer.command_status, now)
                 continue
-            if len(flight.ids) > 1:
-                self._accepted(part, answer.message_id)
+            provider_message_id = answer.message_id
+            if len(flight.ids) > 1 or not provider_message_id:
+                self._accepted(part, provider_message_id)
                 flight.left -= 1
                 self._landed(flight, now)
                 continue
@@ -364,7 +365,6 @@ class Dispatcher:
                 lane = queue.slot.lane
                 head = f"d:{lane.account}:"
                 touched[queue.name] = queue
-            provider_message_id = answer.message_id
             flight.left = 0
             flight.concluded = True
             flight.ids[0] = provider_message_id
@@ -438,6 +438,8 @@ class Dispatcher:
         flight = part.flight
         lane = flight.queue.slot.lane
         flight.ids[part.number] = provider_message_id
+        if not provider_message_id:
+            return  # an SMSC without ids has no receipts that could be told apart
         rows = self._rows
         rows.append(f"d:{lane.account}:{canonical_resp(provider_message_id, lane.id_format)}")
         rows.append(encode_sent(sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id)))
@@ -462,40 +464,12 @@ class Dispatcher:
         part.flight.left -= 1
         self._landed(part.flight, now)
 
-    def _expire(self, part: Part, now: float) -> None:
-        """Too late for the first part of a message: its others are dropped when their turn comes."""
-        flight = part.flight
-        if flight.in_doubt:  # written before, and nobody knows what came of it
-            flight.error_code = "no-answer"
-            self._doubt(flight, range(len(flight.ids)))
-            self._finish(
-                flight, Outcome("u", now, tuple(flight.ids), "no-answer", "written, not answered", len(flight.ids))
-            )
+    def _expire(self, flight: Flight, now: float) -> None:
+        """Too late for a message of which nothing is known to be accepted; its other parts are dropped in their turn."""
+        if flight.in_doubt:
+            self._give_up(flight, "no-answer", now)
         else:
-            flight.error_code = "expired"
-            self._finish(flight, Outcome("x", now, error_code="expired", parts=len(flight.ids)))
-
-    def _conclude(self, flight: Flight, now: float) -> None:
-        """All parts have their answers, or never will: what became of the message?"""
-        if flight.concluded:
-            return
-        ids = tuple(flight.ids)
-        parts = len(ids)
-        if flight.error_code:
-            outcome = Outcome("f", now, ids, flight.error_code, "refused by the operator", parts)
-        elif "" not in ids:
-            outcome = Outcome("s", now, ids, "", "", parts)  # answered in the end, whatever was in doubt in between
-        elif flight.in_doubt and self._classes.in_doubt(flight.message.class_) == "report":
-            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
-            outcome = Outcome("u", now, ids, "no-answer", "written, not answered", parts)
-        else:
-            due = next_attempt(flight.message, now)
-            outcome = (
-                Outcome("f", now, ids, flight.retry_code, "no attempts or time left", parts)
-                if due is None
-                else Outcome("r", now, ids, flight.retry_code, "", parts, due)
-            )
-        self._finish(flight, outcome)
+            self._finish(flight, Outcome("x", now, error_code="expired", parts=len(flight.ids) or self._count(flight)))
 
     def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
         """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them."""

@@ -32,10 +32,10 @@ _PORTUGUESE = (
 )
 # Three parts in the default alphabet.
 _LONG = (
-    "Aviso: su cuenta {ref} presenta un saldo vencido de {valor} pesos. Para evitar intereses de mora y el reporte a las "
-    "centrales de riesgo lo invitamos a pagar antes de fin de {mes} en cualquiera de nuestras oficinas, en los "
-    "corresponsales o por internet. Si usted ya hizo el pago, por favor omita este mensaje. Si desea un acuerdo de pago, llame sin costo "
-    "de lunes a viernes, de 8 a 18 horas: mañana puede ser tarde."
+    "Aviso: su cuenta {ref} presenta un saldo vencido de {valor} pesos. Para evitar intereses de mora y el reporte a "
+    "las centrales de riesgo lo invitamos a pagar antes de fin de {mes} en cualquiera de nuestras oficinas, en los "
+    "corresponsales o por internet. Si usted ya hizo el pago, por favor omita este mensaje. Si desea un acuerdo de "
+    "pago, llame sin costo de lunes a viernes, de 8 a 18 horas: mañana puede ser tarde."
 )
 _SPANISH_NAMES = ("Ana", "José", "Begoña", "Andrés", "María Núñez")
 _PORTUGUESE_NAMES = ("Ana", "João", "Inês", "Conceição", "Luís")
@@ -64,8 +64,8 @@ class Expected(Struct, frozen=True, gc=False):
 class Script(Struct, frozen=True):
     """What is published, and what for."""
 
-    records: tuple[bytes, ...]
-    """In this order; all are jobs but for the poison."""
+    records: tuple[tuple[bytes, int], ...]
+    """In this order, each with its number of recipients; all are jobs but for the poison."""
     poison: bytes
     messages: dict[str, Expected]
     """By message id, each once."""
@@ -120,14 +120,14 @@ def write(messages: int, seed: int = 1) -> Script:
     jobs += _in_turns(ordinary)
     again = _again(jobs)
     poison = b'{"job_id": "rota", "text": "sin destinatarios'
-    records = [encode_job(job) for job in [*jobs, *again]]
-    records.insert(len(records) // 2, poison)
+    records = [(encode_job(job), len(job.recipients)) for job in [*jobs, *again]]
+    records.insert(len(records) // 2, (poison, 0))
     return Script(
         records=tuple(records),
         poison=poison,
         messages=expected,
         jobs=len(jobs) + len(again),
-        recipients=sum(len(job.recipients) for job in [*jobs, *again]),
+        recipients=sum(count for _, count in records),
         copies=sum(len(job.recipients) for job in again),
     )
 

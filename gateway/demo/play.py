@@ -1,0 +1,140 @@
+"""The demo from its first second to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+from msgspec import Struct
+from rich.console import Console
+
+from gateway import campaign, topics
+from gateway.demo import account, script
+from gateway.demo.account import Evidence, Finding
+from gateway.demo.screen import Screen, Show
+from gateway.demo.stage import Stage, build
+from gateway.demo.tally import Tally
+from gateway.errors import GatewayError
+from gateway.follow import follow
+from gateway.model import Dead, Event, EventStatus, decode_event
+
+_READY_PATIENCE_S = 40.0
+_PATIENCE_S = 90.0
+_SLOWEST_PER_S = 400.0
+"""Messages that even a busy machine gets through; below it, a larger campaign would be cut off."""
+_TURN_S = 0.1
+_QUIET_S = 1.0
+"""After the last event: what should not be there has time to show itself."""
+
+
+class Reading(Struct):
+    """What has been read from Kafka."""
+
+    events: list[Event] = []
+    dead: list[bytes] = []
+    last_at: float = 0.0
+    """Monotonic."""
+
+
+async def run(messages: int, keep: bool, console: Console) -> bool:
+    """Play the whole demo and return whether the account closes. Whatever happens, nothing stays behind but a failed
+    gateway's log on the screen. Raises `GatewayError` when something cannot be started or ends by itself.
+    """
+    screen = Screen(console)
+    written = script.write(messages)
+    tally = Tally(written)
+    async with build(screen.say) as stage:
+        await _until_bound(stage)
+        stage.refuse(written.refused)
+        reading = Reading()
+        reader = asyncio.create_task(_read(stage, reading, tally), name="reader")
+        try:
+            screen.say(f"publishing {messages:,} messages in {written.jobs} jobs")
+            with screen.live(stage.config, tally) as show:
+                await _publish(stage, written, show)
+                await _until_complete(stage, show, tally, reader)
+            findings = []
+            if not keep:
+                screen.say("asking the gateway to stop")
+                code = await stage.gateway.stop()
+                findings = [Finding("the gateway stopped cleanly", (f"exit code {code}",) if code else ())]
+            await _until_quiet(reading)
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+        findings = account.close(written, Evidence(reading.events, stage.seen(), reading.dead)) + findings
+        screen.report(tally, findings)
+        if keep:
+            screen.say(f"still running until Ctrl-C, for example: recado events --config {stage.config_file}")
+            with contextlib.suppress(asyncio.CancelledError):  # it is how this is meant to end
+                await asyncio.Event().wait()
+    return not any(finding.wrong for finding in findings)
+
+
+async def _until_bound(stage: Stage) -> None:
+    wanted = sum(lane.slots for lane in stage.config.lanes.values())
+    try:
+        async with asyncio.timeout(_READY_PATIENCE_S):
+            while stage.binds < wanted:
+                stage.gateway.check()
+                await asyncio.sleep(_TURN_S)
+    except TimeoutError:
+        raise GatewayError(f"the gateway has {stage.binds} of {wanted} binds after {_READY_PATIENCE_S:.0f} s") from None
+
+
+async def _publish(stage: Stage, written: script.Script, show: Show) -> None:
+    def published(count: int) -> None:
+        show.published += count
+
+    kafka = stage.config.kafka
+    producer = topics.producer(kafka)
+    try:
+        await producer.start()
+        await campaign.publish(producer, kafka.jobs_topic, written.records, published)
+    finally:
+        await producer.stop()
+
+
+async def _until_complete(stage: Stage, show: Show, tally: Tally, reader: asyncio.Task[None]) -> None:
+    """Return when all has come, or when it has taken so long that the account should say what has not."""
+    deadline = time.monotonic() + _PATIENCE_S + len(tally.script.messages) / _SLOWEST_PER_S
+    trouble_until = tally.planned[script.ATLANTICA] // 4
+    while not tally.complete and time.monotonic() < deadline:
+        stage.gateway.check()
+        if reader.done():
+            reader.result()
+        if tally.of(EventStatus.SUBMITTED, lane=script.ATLANTICA) >= trouble_until:
+            stage.recover()
+        show.tick()
+        await asyncio.sleep(_TURN_S)
+    show.tick()
+
+
+async def _until_quiet(reading: Reading) -> None:
+    began = time.monotonic()
+    while True:
+        left = max(began, reading.last_at) + _QUIET_S - time.monotonic()
+        if left <= 0:
+            return
+        await asyncio.sleep(left)
+
+
+async def _read(stage: Stage, reading: Reading, tally: Tally) -> None:
+    """Read events and what was put aside until cancelled."""
+    kafka = stage.config.kafka
+    async with contextlib.aclosing(follow(kafka, [kafka.events_topic, kafka.dead_topic], "beginning")) as batches:
+        async for batch in batches:
+            if batch:
+                reading.last_at = time.monotonic()
+            events = [decode_event(record.value) for record in batch if record.topic == kafka.events_topic]
+            tally.add(events)
+            reading.events += events
+            reading.dead += [_original(record) for record in batch if record.topic == kafka.dead_topic]
+
+
+def _original(record: ConsumerRecord) -> bytes:
+    return msgspec.json.decode(record.value, type=Dead).value or b""

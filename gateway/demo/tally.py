@@ -1,0 +1,63 @@
+"""What the events say so far, counted for the screen and the report. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from gateway.demo.script import Script
+from gateway.model import FINAL, Event, EventStatus
+
+
+class Tally:
+    """Counts each event once, however often it comes. `counts` and `parts` are per lane and status; lane "" is none."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.planned = Counter(message.lane for message in script.messages.values())
+        self.counts: Counter[tuple[str, EventStatus]] = Counter()
+        self.reasons: Counter[tuple[str, EventStatus, str]] = Counter()
+        """By lane, status and error code."""
+        self.attempts: Counter[str] = Counter()
+        """Second and later ones that were accepted, by lane."""
+        self.parts: Counter[str] = Counter()
+        """Accepted, by lane."""
+        self.repeated = 0
+        """Events that came again."""
+        self.jobs = 0
+        self._seen: set[str] = set()
+
+    def add(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.event_id in self._seen:
+                self.repeated += 1
+                continue
+            self._seen.add(event.event_id)
+            if event.status is EventStatus.ACCEPTED:
+                self.jobs += 1
+                continue
+            self.counts[event.lane, event.status] += 1
+            if event.error_code:
+                self.reasons[event.lane, event.status, event.error_code] += 1
+            if event.status is EventStatus.SUBMITTED:
+                self.parts[event.lane] += event.parts
+                self.attempts[event.lane] += event.attempt > 1
+
+    def of(self, *statuses: EventStatus, lane: str | None = None) -> int:
+        """How many messages are in one of `statuses`, of one lane or of all."""
+        return sum(
+            count for (name, status), count in self.counts.items() if status in statuses and lane in (None, name)
+        )
+
+    def final(self, lane: str | None = None) -> int:
+        return self.of(*FINAL, lane=lane)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that has to come has come; what comes beyond it is for the account to say."""
+        script = self.script
+        return (
+            self.final() >= len(script.messages)
+            and self.of(EventStatus.DUPLICATE) >= script.copies
+            and self.jobs >= script.jobs
+        )
