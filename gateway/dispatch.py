@@ -232,15 +232,18 @@ class Dispatcher:
             self._settled.append((flight, outcome))
             return False
         if self._classes.in_doubt(flight.message.class_) == "resend":
-            flight.intended = True
+            flight.intended = flight.in_doubt = True
             return True
-        flight.ids = [""] * self._count(flight)
+        self._give_up(flight, "ledger-lost" if queue.unsure else "crash", now)
+        return False
+
+    def _give_up(self, flight: Flight, code: str, now: float) -> None:
+        """Nobody will say what became of it, and it is not sent again: unknown, unless a receipt tells."""
+        flight.ids = flight.ids or [""] * self._count(flight)
         self._doubt(flight, range(len(flight.ids)))
-        code = "ledger-lost" if queue.unsure else "crash"
         self._finish(
             flight, Outcome("u", now, tuple(flight.ids), code, "written or not, not answered", len(flight.ids))
         )
-        return False
 
     def _count(self, flight: Flight) -> int:
         try:
@@ -470,6 +473,28 @@ class Dispatcher:
             self._give_up(flight, "no-answer", now)
         else:
             self._finish(flight, Outcome("x", now, error_code="expired", parts=len(flight.ids) or self._count(flight)))
+
+    def _conclude(self, flight: Flight, now: float) -> None:
+        """All parts have their answers, or never will: what became of the message?"""
+        if flight.concluded:
+            return
+        ids = tuple(flight.ids)
+        parts = len(ids)
+        if flight.error_code:
+            outcome = Outcome("f", now, ids, flight.error_code, "refused by the operator", parts)
+        elif flight.in_doubt and "" in ids and self._classes.in_doubt(flight.message.class_) == "report":
+            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
+            outcome = Outcome("u", now, ids, "no-answer", "written, not answered", parts)
+        elif flight.retry_code:
+            due = next_attempt(flight.message, now)
+            outcome = (
+                Outcome("f", now, ids, flight.retry_code, "no attempts or time left", parts)
+                if due is None
+                else Outcome("r", now, ids, flight.retry_code, "", parts, due)
+            )
+        else:  # accepted, or answered in the end whatever was in doubt in between
+            outcome = Outcome("s", now, ids, "", "", parts)
+        self._finish(flight, outcome)
 
     def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
         """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them."""
