@@ -61,9 +61,10 @@ class Kafka(Struct, frozen=True, kw_only=True):
     # `group.instance.id`: with one, a restart within the session timeout moves no partition. Empty: dynamic membership.
     instance: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,80}\Z", description="unique per process, or empty")] = ""
     session_timeout_s: Seconds = 10
-    # How long a fetch without records is held by the broker. Kafka answers as soon as there is one; the embedded broker
-    # looks again only after about half of this, so there it is latency.
-    fetch_wait_ms: Annotated[int, Meta(ge=1, le=10_000, description="milliseconds, from 1 to 10000")] = 250
+    # How long a fetch without records is held by the broker. Kafka answers as soon as there is one, but not for a
+    # partition that was paused when the fetch began: that waits this long. The embedded broker looks again only after
+    # about half of it, so there it is latency.
+    fetch_wait_ms: Annotated[int, Meta(ge=1, le=10_000, description="milliseconds, from 1 to 10000")] = 100
     # Off only for a broker that cannot (the embedded one); Apache Kafka can.
     idempotence: bool = True
     # One copy is for trying out; the loss of its broker is a loss of messages.

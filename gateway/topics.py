@@ -14,6 +14,8 @@ from gateway.errors import GatewayError
 
 _BATCH_OCTETS = 900_000
 """Below the million that a broker takes by default (`message.max.bytes`)."""
+_JOB_OCTETS = 8_388_608
+"""Of one record of the jobs topic: 10,000 recipients with their parameters are more than a broker's default million."""
 _TOPIC_EXISTS = 36
 
 
@@ -61,7 +63,7 @@ def consumer(kafka: Kafka, stage: str, assignor: Any = RoundRobinPartitionAssign
         max_poll_interval_ms=600_000,
         fetch_max_wait_ms=kafka.fetch_wait_ms,
         max_partition_fetch_bytes=1_048_576,
-        fetch_max_bytes=16_777_216,
+        fetch_max_bytes=8_388_608,
         metadata_max_age_ms=60_000,
     )
 
@@ -73,7 +75,12 @@ async def create(config: Config) -> dict[str, str]:
     try:
         response = await admin.create_topics(
             [
-                NewTopic(name=name, num_partitions=partitions, replication_factor=config.kafka.replication)
+                NewTopic(
+                    name=name,
+                    num_partitions=partitions,
+                    replication_factor=config.kafka.replication,
+                    topic_configs={"max.message.bytes": str(_JOB_OCTETS)} if name == config.kafka.jobs_topic else {},
+                )
                 for name, partitions in config.topics().items()
             ]
         )

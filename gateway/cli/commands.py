@@ -134,11 +134,12 @@ def topics(
     """
     import uvloop
 
-    from gateway import inventory
+    from gateway import inventory, log
     from gateway import topics as kafka
     from gateway.cli import mistakes, tables
 
     loaded = mistakes.load(config)
+    log.setup("WARNING")
     outcome: dict[str, str] = {}
     with mistakes.explained(loaded):
         if create:

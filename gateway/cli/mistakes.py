@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from gateway.campaign import UnusableFile
 from gateway.cli.terminal import fail, say
@@ -35,10 +35,13 @@ def reason(error: BaseException) -> str:
 @contextlib.contextmanager
 def explained(config: Config) -> Iterator[None]:
     """End the command with a line for what goes wrong outside of this program."""
+    servers = ", ".join(config.kafka.servers)
     try:
         yield
+    except KafkaConnectionError:
+        fail(f"cannot reach Kafka at {servers}: is it there, and are kafka.tls and kafka.sasl_* as it wants them?")
     except KafkaError as error:
-        fail(f"Kafka at {', '.join(config.kafka.servers)}: {reason(error)}")
+        fail(f"Kafka at {servers}: {reason(error)}")
     except GatewayError as error:
         fail(str(error))
 
