@@ -126,7 +126,9 @@ async def _measure() -> dict[str, float]:
     sent: list[Any] = []
     worker.outbox.send = _capturing(sent)  # type: ignore[method-assign]
     await worker.intake._take([_record("recado.jobs", 0, job)])
-    values = [value for batches in sent for (topic, _), records in batches.items() if "lane" in topic for _, value in records]
+    values = [
+        value for batches in sent for (topic, _), records in batches.items() if "lane" in topic for _, value in records
+    ]
     del worker.outbox.send  # type: ignore[method-assign]
     offset = 0
     for _ in range(_REPEATS):

@@ -226,7 +226,7 @@ class Link:
         self._connection = self._new_connection()
         self._answer: asyncio.Future[BindResp | Closed] | None = None  # to our bind; None once bound
         self._closed: Closed | None = None
-        self._idle = asyncio.Event()
+        self._heard = asyncio.Event()  # something came in
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -264,8 +264,8 @@ class Link:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self.in_flight:
-                    self._idle.clear()
-                    await self._idle.wait()
+                    self._heard.clear()
+                    await self._heard.wait()
 
     async def close(self) -> None:
         """Drain, unbind, disconnect, each with its deadline. What stayed unanswered has come as `Closed` when this returns.
@@ -386,8 +386,7 @@ class Link:
         if isinstance(events[-1], Closed):
             self._closed = events[-1]
         self._handler.link_events(self, events)
-        if not self.in_flight:
-            self._idle.set()
+        self._heard.set()
 
     def _bind_outcome(self, answer: asyncio.Future[BindResp | Closed], events: list[Event]) -> list[Event]:
         """Look for the answer to our bind. What came after a good one is the handler's, anything else nobody's."""

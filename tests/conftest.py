@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import logging
+import warnings
 from collections.abc import Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from uuid import uuid4
@@ -84,8 +85,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
         runner.run(_leaving_nothing_behind(pyfuncitem.obj(**arguments)))
+    finally:
+        with warnings.catch_warnings(record=True, action="always") as unclosed:
+            runner.close()  # uvloop warns of what is still open, and would wait for ever if that raised
+    assert not unclosed, "\n".join(str(warning.message) for warning in unclosed)
     gc.collect(1)  # a task whose exception nobody saw says so when it is collected
     return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from smpp.constants import CommandId, CommandStatus
@@ -79,26 +79,29 @@ class Pump:
 
     def _wake(self) -> None:
         now = self._loop.time()
+        # Alarms of the same millisecond ring in any order: what is due here may be the receipt of an answer due there.
         for connection in self.connections:
             connection.release(now)
         self.run(now)
 
 
 class Connection(asyncio.Protocol):
-    """One connection, bound to an account or not yet. `find` gives the pump of a system_id, `left` is told of the end."""
+    """One connection, bound to an account or not yet. It is in `open_connections` while it has a socket, then `lost` is set;
+    `pumps` are those of the accounts, by system_id."""
 
     def __init__(
         self,
         number: int,
         session: Session,
-        find: Callable[[str], Pump | None],
-        left: Callable[[Connection], None],
+        pumps: Mapping[str, Pump],
+        open_connections: set[Connection],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.number = number
+        self.lost = asyncio.Event()
         self._session = session
-        self._find = find
-        self._left = left
+        self._pumps = pumps
+        self._open = open_connections
         self._loop = loop
         self._pump: Pump | None = None
         self._transport: asyncio.Transport | None = None
@@ -162,6 +165,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
         self._transport.set_write_buffer_limits(high=2**20)
+        self._open.add(self)
         connection = transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -175,7 +179,8 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._take_in(self._session.receive_eof(), self._loop.time())
         self._alarm.cancel()
-        self._left(self)
+        self._open.discard(self)
+        self.lost.set()
 
     def pause_writing(self) -> None:
         """The ESME reads slowly: nothing new for it. Its requests are still read, for two ends that both wait wait for ever."""
@@ -256,7 +261,7 @@ class Connection(asyncio.Protocol):
                 account.counts.unexpected += 1
 
     def _bind(self, request: Bind) -> None:
-        pump = self._find(request.system_id)
+        pump = self._pumps.get(request.system_id)
         if pump is None:
             self._session.answer_bind(request, CommandStatus.ESME_RINVSYSID)
         elif pump.account.behaviour.bind_answered:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import msgspec
 
 from smpp.constants import CommandId, Tag
-from smpp.pdu import SubmitSM, encode_tlv
+from smpp.pdu import DeliverSM, SubmitSM, encode_tlv
 from smpp.receipt import MessageState, format_receipt
 from smpp.segment import Alphabet, LongMode, TextEncoder
 from smpp.simulator.behaviour import Behaviour
@@ -18,11 +18,6 @@ __all__ = ["Delivery", "make_mo", "make_receipt"]
 
 _DELIVER_SM = int(CommandId.DELIVER_SM)
 _DATA_SM = int(CommandId.DATA_SM)
-
-# Mandatory parameters in one formatting operation (§4.6.1, §4.7.1): one receipt a message makes it the hottest code here.
-# Source, destination, esm_class, for deliver_sm then data_coding, the length and the text; then optional parameters.
-_DELIVER_BODY = b"\0%c%c%b\0%c%c%b\0%c\0\0\0\0\0\0%c\0%c%b%b"
-_DATA_BODY = b"\0%c%c%b\0%c%c%b\0%c\0\0%b"
 
 _RECEIPT = 0x04  # esm_class, §5.2.12
 _INTERMEDIATE = 0x20
@@ -57,19 +52,17 @@ def make_receipt(
     if behaviour.receipt_form != "text":
         tlvs = encode_tlv(Tag.RECEIPTED_MESSAGE_ID, message_id.encode() + b"\0")
         tlvs += encode_tlv(Tag.MESSAGE_STATE, bytes((state,)))
-    addresses = (
-        request.dest_addr_ton,
-        request.dest_addr_npi,
-        request.destination_addr.encode("latin-1"),
-        request.source_addr_ton,
-        request.source_addr_npi,
-        request.source_addr.encode("latin-1"),
+    # Octets as characters: an f-string makes a body in half the time of anything with bytes, and there is one a message.
+    head = (
+        f"\0{chr(request.dest_addr_ton)}{chr(request.dest_addr_npi)}{request.destination_addr}"
+        f"\0{chr(request.source_addr_ton)}{chr(request.source_addr_npi)}{request.source_addr}\0{chr(esm_class)}"
     )
     if behaviour.receipt_via == "deliver_sm":
-        return Delivery(_DELIVER_SM, _DELIVER_BODY % (*addresses, esm_class, 0, len(text), text, tlvs), home)
+        body = f"{head}\0\0\0\0\0\0\0\0{chr(len(text))}".encode("latin-1") + text + tlvs
+        return Delivery(_DELIVER_SM, body, home)
     if text:
         tlvs += encode_tlv(Tag.MESSAGE_PAYLOAD, text)
-    return Delivery(_DATA_SM, _DATA_BODY % (*addresses, esm_class, tlvs), home)
+    return Delivery(_DATA_SM, f"{head}\0\0".encode("latin-1") + tlvs, home)
 
 
 def make_mo(
@@ -77,15 +70,19 @@ def make_mo(
 ) -> list[Delivery]:
     """The parts of an MO, in their order. Raises what `TextEncoder` does."""
     encoded = TextEncoder(alphabets=alphabets, long=long).encode(text, reference)
-    addresses = (1, 1, source_addr.encode("latin-1"), 0, 0, destination_addr.encode("latin-1"))
-    return [
-        Delivery(
-            _DELIVER_SM,
-            _DELIVER_BODY
-            % (*addresses, part.esm_class, encoded.data_coding, len(part.short_message), part.short_message, part.tlvs),
+    deliveries = []
+    for part in encoded.parts:
+        request = DeliverSM(
+            source_addr_ton=1,
+            source_addr_npi=1,
+            source_addr=source_addr,
+            destination_addr=destination_addr,
+            esm_class=part.esm_class,
+            data_coding=encoded.data_coding,
+            short_message=part.short_message,
         )
-        for part in encoded.parts
-    ]
+        deliveries.append(Delivery(_DELIVER_SM, request.encode_body() + part.tlvs))
+    return deliveries
 
 
 @lru_cache(maxsize=8)

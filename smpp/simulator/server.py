@@ -29,15 +29,15 @@ def _deliver_sm(body: bytes, length: int | None = None) -> bytes:
 
 GARBAGE: Mapping[str, bytes] = MappingProxyType(
     {
-        "truncated": _deliver_sm(b"\0\1\1", length=200),
+        "truncated": _deliver_sm(b"\x00\x01\x01", length=200),
         "oversize": _deliver_sm(b"", length=0x7FFFFFFF),
         "undersize": _deliver_sm(b"", length=4),
         "random": random.Random(1).randbytes(512),
         "unknown_command": HEADER.pack(20, 0x0000ABCD, 0, 0x7FFFFFF0) + b"abcd",
         "unsolicited_response": HEADER.pack(21, CommandId.SUBMIT_SM_RESP, 0, 0x7FFFFFF0) + b"1234\0",
-        "broken_body": _deliver_sm(b"\0\1\1no end of the address"),
-        "broken_length": _deliver_sm(b"\0\1\15\0\1\18\0" + bytes(9) + b"\xffshort"),
-        "broken_tlv": _deliver_sm(b"\0\1\15\0\1\18\0" + bytes(10) + b"\4\x24\xff"),
+        "broken_body": _deliver_sm(b"\x00\x01\x01no end of the address"),
+        "broken_length": _deliver_sm(b"\x00\x01\x015\x00\x01\x018\x00" + bytes(9) + b"\xffshort"),
+        "broken_tlv": _deliver_sm(b"\x00\x01\x015\x00\x01\x018\x00" + bytes(10) + b"\x04\x24\xff"),
     }
 )
 """Octets for `Simulator.send_raw`: what SMSCs and the boxes before them have been seen to send."""
@@ -70,7 +70,6 @@ class Simulator:
         self._enquire_link = enquire_link
         self._pumps: dict[str, Pump] = {}
         self._connections: set[Connection] = set()
-        self._empty = asyncio.Event()
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -97,15 +96,16 @@ class Simulator:
         self._tick()
 
     async def stop(self) -> None:
-        """Cut every connection and stop listening."""
+        """Cut every connection and stop listening. The accounts keep their memory, so `start` goes on where this ended."""
         await self.refuse()
+        connections = tuple(self._connections)
         self.drop_connections()
         if self._ticker is not None:
             self._ticker.cancel()
+        for connection in connections:
+            await connection.lost.wait()
         for pump in self._pumps.values():
             pump.stop()
-        if self._connections:
-            await self._empty.wait()
 
     async def listen(self) -> None:
         """Take connections again, on the same port."""
@@ -181,16 +181,7 @@ class Simulator:
             response_timeout=self._deliver_timeout,
             enquire_link=self._enquire_link,
         )
-        loop = asyncio.get_running_loop()
-        connection = Connection(next(self._numbers), session, self._pumps.get, self._left, loop)
-        self._connections.add(connection)
-        self._empty.clear()
-        return connection
-
-    def _left(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        if not self._connections:
-            self._empty.set()
+        return Connection(next(self._numbers), session, self._pumps, self._connections, asyncio.get_running_loop())
 
     def _of(self, system_id: str | None) -> list[Connection]:
         if system_id is None:

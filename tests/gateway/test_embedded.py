@@ -79,9 +79,10 @@ async def test_the_store_writes_no_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(os.scandir(tmp_path)) == []
 
 
-async def test_leaving_ends_the_processes_and_frees_the_ports() -> None:
-    """After the context neither the process nor its listener is there."""
-    async with EmbeddedBroker() as broker, EmbeddedStore() as store:
+async def test_leaving_ends_the_processes_and_frees_the_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They end when asked, without being killed: after the context neither process nor listener is there."""
+    monkeypatch.setattr("gateway.embedded._STOP_PATIENCE_S", 600)
+    async with asyncio.timeout(60), EmbeddedBroker() as broker, EmbeddedStore() as store:
         assert is_taken(broker.port)
         assert is_taken(store.port)
     assert not is_alive(broker.pid)
@@ -127,6 +128,20 @@ def test_no_orphans(end: str) -> None:
     deadline = time.monotonic() + 10
     while any(map(is_alive, pids)):
         assert time.monotonic() < deadline, f"orphans: {pids}"
+
+
+def test_no_orphans_where_only_we_can_end_them() -> None:
+    """A process that ends without leaving the context takes its server with it, also where Linux does not help."""
+    script = """
+import asyncio
+from gateway import embedded
+embedded._die_with_parent = lambda: None
+store = embedded.EmbeddedStore()
+asyncio.run(store.__aenter__())
+print(store.pid)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not is_alive(int(done.stdout))
 
 
 async def test_a_port_that_is_taken_is_an_error() -> None:

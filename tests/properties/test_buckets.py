@@ -20,9 +20,9 @@ requests = st.integers(-5, 2000)
 
 
 class Account:
-    """What one bucket granted and what its limits were, as (clock, tokens, burst, tokens that the rate allowed so far).
+    """What one bucket granted and what its limits were, as (tokens, burst, tokens that the rate allowed so far).
 
-    The clock is the latest time seen: a second that the clock shows twice is one second.
+    Its time is the latest that the bucket was shown, by any call: a second that the clock shows twice is one second.
     """
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
@@ -30,14 +30,14 @@ class Account:
         self.allowed = Fraction(0)
         self.entries: list[tuple[int, int, Fraction]] = []
 
-    def advance(self, now: float) -> None:
+    def see(self, now: float) -> None:
         if Fraction(now) > self.now:
             self.allowed += self.rate * (Fraction(now) - self.now)
             self.now = Fraction(now)
 
     def grant(self, tokens: int, now: float) -> None:
         """Enter a grant, and check every interval that it is the end of."""
-        self.advance(now)
+        self.see(now)
         self.entries.append((tokens, self.burst, self.allowed))
         granted = burst = 0
         for tokens_then, burst_then, allowed_then in reversed(self.entries):
@@ -46,7 +46,7 @@ class Account:
             assert granted <= burst + self.allowed - allowed_then
 
     def change(self, rate: float, burst: int, now: float) -> None:
-        self.advance(now)
+        self.see(now)
         self.rate, self.burst = Fraction(rate), burst
 
 
@@ -92,6 +92,7 @@ class BucketMachine(RuleBasedStateMachine):
     def wait_and_take(self, n):
         """The tokens are there when `wait` says so: a caller that sleeps that long never finds too few."""
         delay = self.bucket.wait(self.now, n)
+        self.account.see(self.now)
         if self.rate == 0:
             assert delay == inf
             return
@@ -105,6 +106,7 @@ class BucketMachine(RuleBasedStateMachine):
     @rule(n=requests)
     def take_while_paused(self, n):
         assert self.bucket.take(n, self.now) == 0
+        self.account.see(self.now)
 
 
 class ChainMachine(RuleBasedStateMachine):
@@ -144,6 +146,8 @@ class ChainMachine(RuleBasedStateMachine):
         if delay < inf:
             self.now += delay
             assert chain.available(self.now) >= min(n, chain.burst)
+        for i in self.members[which]:
+            self.accounts[i].see(self.now)
 
 
 TestBucket = BucketMachine.TestCase

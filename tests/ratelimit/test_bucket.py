@@ -68,6 +68,12 @@ def test_time_before_zero_is_like_any_other():
     assert bucket.take(50, -9.0) == 5
 
 
+def test_time_before_the_first_whole_tick_is_not_paid():
+    """Made in the middle of a tick of 2**-30 s, at one token a tick: there is none half a tick later."""
+    bucket = TokenBucket(rate=2**30, burst=5, now=2**-31)
+    assert [bucket.take(5, ticks * 2**-30) for ticks in (1, 2)] == [0, 1]
+
+
 def test_available_tells_what_take_grants_and_takes_nothing():
     """Asking twice gives the same answer."""
     bucket = TokenBucket(rate=100, burst=50, now=0.0)
@@ -98,6 +104,13 @@ def test_wait_tells_when_the_tokens_are_there():
     """Three tokens at 2 a second, half of one there: 1.25 seconds."""
     bucket = TokenBucket(rate=2, burst=5, now=0.0)
     assert bucket.wait(0.25, 3) == 1.25
+
+
+@pytest.mark.parametrize("start", [-1000 / 3, 1e9 + 1 / 3])
+def test_wait_is_not_rounded_down(start):
+    """Before zero and after years of uptime, where floats are coarse: the tokens are there when it says so."""
+    bucket = TokenBucket(rate=3, burst=5000, now=start)
+    assert bucket.take(2138, start + bucket.wait(start, 2138)) == 2138
 
 
 def test_wait_for_more_than_the_burst_waits_for_the_burst():

@@ -328,6 +328,15 @@ def test_late_response() -> None:
     ]
 
 
+def test_late_answer_of_the_wrong_kind() -> None:
+    """An answer to another kind of request says nothing about one that expired."""
+    session = esme()
+    session.submit([(BODY, "a")], 0.0)
+    session.receive(header(C.ENQUIRE_LINK, 1), 59.0)
+    session.tick(60.0)
+    assert session.receive(encode_response(C.DELIVER_SM_RESP, 0, 2, b"\0"), 61.0) == [Unexpected(C.DELIVER_SM_RESP)]
+
+
 def test_late_responses_are_bounded() -> None:
     """Only so many expired requests are remembered, the youngest."""
     session = esme(window=1)
@@ -421,6 +430,15 @@ def test_unbind() -> None:
         Response("a", 0, "id"),
         Closed("unbound", [], clean=True),
     ]
+
+
+def test_answer_to_no_unbind() -> None:
+    """An unbind_resp that answers no unbind of ours changes nothing."""
+    session = esme()
+    assert session.receive(header(C.UNBIND_RESP, 2), 1.0) == [Unexpected(C.UNBIND_RESP)]
+    session.unbind(1.0)
+    assert session.receive(header(C.UNBIND_RESP, 9), 1.0) == [Unexpected(C.UNBIND_RESP)]
+    assert session.state is State.UNBINDING
 
 
 def test_unbind_answered_too_early() -> None:
@@ -624,11 +642,14 @@ def test_impossible_length(length: int) -> None:
 
 
 def test_longest_pdu() -> None:
-    """A message_payload of 64 KiB, whole or in pieces, is taken."""
+    """A message_payload of 64 KiB, in pieces, is taken, and so is a PDU of exactly the length allowed."""
     session = esme()
     data = DeliverSM(tlvs={0x0424: bytes(65535)}).encode(4)
-    events = [event for at in range(0, len(data), 1000) for event in session.receive(data[at : at + 1000], 0.0)]
-    assert [len(event.tlvs[0x0424]) for event in events] == [65535]
+    longest = DeliverSM(tlvs={0x0424: bytes(65535), 0x1400: bytes(MAX_PDU - len(data) - 4)}).encode(5)
+    assert len(longest) == MAX_PDU
+    stream = data + longest
+    events = [event for at in range(0, len(stream), 1000) for event in session.receive(stream[at : at + 1000], 0.0)]
+    assert [len(event.tlvs[0x0424]) for event in events] == [65535, 65535]
 
 
 def test_any_cutting() -> None:

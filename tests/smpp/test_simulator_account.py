@@ -203,7 +203,7 @@ def test_receipts_are_dated_by_the_wall_clock() -> None:
     """Monotonic time and epoch together make the date."""
     account = Account("a", epoch=1_795_000_000.0)
     account.submit(submit_sm(), 1, 60.0)
-    assert receipt_of(due(account, 60.0)[0]).done_at == "2611180147"
+    assert receipt_of(due(account, 60.0)[0]).done_at == "2611181107"
 
 
 def test_ids_have_a_format_of_their_own_in_each_direction() -> None:
@@ -311,6 +311,18 @@ def test_a_delivery_refused_for_a_while_comes_again(status: int) -> None:
     account.answered(delivery, 0, 2.1)
     assert due(account, 100.0) == []
     assert (account.counts.settled, account.counts.redelivered, account.counts.pending) == (1, 1, 0)
+
+
+def test_a_refused_delivery_comes_again_on_any_bind() -> None:
+    """The bind that refused it may go on doing so."""
+    account = Account("a", behaviour=Behaviour(receipt_where="same", redelivery_s=1.0))
+    account.opened(1, receives=True)
+    account.opened(2, receives=True)
+    account.submit(submit_sm(), 1, 0.0)
+    (delivery,) = due(account)
+    account.answered(delivery, S.ESME_RX_T_APPN, 0.0)
+    account.advance(2.0)
+    assert account.take(2, 10) == [delivery]
 
 
 @pytest.mark.parametrize("status", [S.ESME_RX_P_APPN, S.ESME_RX_R_APPN])

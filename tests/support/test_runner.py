@@ -48,6 +48,15 @@ def test():
     logging.getLogger("x").exception("no", exc_info=ValueError("boom"))
 """,
     "a warning": "def test(): import warnings; warnings.warn('old')",
+    "a server left open": """
+async def test():
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+""",
+    "a failure with a server left open, which must not hang": """
+async def test():
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    assert False
+""",
     "a socket left open": "def test(): import socket; socket.socket()",
 }
 

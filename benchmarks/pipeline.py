@@ -1,0 +1,275 @@
+"""How fast and how dear is the whole durable path, from a job in Kafka to the event of its receipt?
+
+`python -m benchmarks.pipeline --help`. Simulator, broker, store and gateway are processes of their own; progress goes to
+stderr, the result as JSON to stdout. What each figure means is in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from benchmarks.campaign import Campaign, Tally
+from benchmarks.codec import yardstick_us
+from benchmarks.settings import EMBEDDED, Outputs, Settings, gateway_config, parse_arguments
+from benchmarks.smsc import map_stamps
+from benchmarks.support import PASSWORD, PASSWORD_ENV, SMSC, BenchmarkError, Gateway, Meter, Profiler, machine, versions
+from gateway import config, topics
+from gateway.embedded import EmbeddedBroker, EmbeddedStore
+from gateway.errors import GatewayError
+from smpp.simulator import Behaviour, ControlClient
+
+_YARDSTICKS = 3
+"""Before the run, and again after it."""
+_PATIENCE_S = 30.0
+"""Without any event, until what is missing counts as lost."""
+_LINGER_S = 1.0
+"""After the last event that was waited for, for those that should not come."""
+
+
+class Run:
+    """One measurement. The processes belong to `main`; here messages go in and figures come out."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway: Gateway,
+        clients: tuple[AIOKafkaProducer, AIOKafkaConsumer],
+        jobs_topic: str,
+        smsc: ControlClient,
+        stamps: memoryview[float],
+    ) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._producer, self._consumer = clients
+        self._jobs_topic = jobs_topic
+        self._smsc = smsc
+        self._stamps = stamps
+        self._tally = Tally(settings.messages + settings.warm_up)
+        self._campaign = self._make(0, settings.messages)
+
+    async def measure(self, others: dict[str, int], profile: Path | None) -> dict[str, Any]:
+        """Publish, wait until the account closes, and return the figures; `others` are processes by what they are."""
+        settings, campaign = self._settings, self._campaign
+        async with _beside(self._tally.follow(self._consumer)):
+            if settings.offered is None:
+                _say("publishing")
+                await self._publish(campaign)
+            with self._gateway as gateway:
+                meter = Meter({"gateway": gateway.process.pid, **others, "benchmark": os.getpid()})
+                async with _beside(meter.run()):
+                    if settings.offered is not None:
+                        warm_up = self._make(settings.messages, settings.warm_up)
+                        await self._publish(warm_up)
+                        await self._all_closed(warm_up)
+                    profiler = Profiler(gateway.process.pid, profile) if profile else contextlib.nullcontext()
+                    with profiler:
+                        async with asyncio.TaskGroup() as group:
+                            if settings.offered is not None:
+                                group.create_task(self._publish(campaign))
+                            await self._all_closed(campaign)
+                    result = await self._result(meter, list(others))
+                if gateway.running:
+                    await gateway.stop()
+                return result | {"warnings": gateway.complaints()}
+
+    async def _publish(self, campaign: Campaign) -> None:
+        await campaign.publish(self._producer, self._jobs_topic, self._settings.offered)
+
+    def _make(self, first: int, messages: int) -> Campaign:
+        settings = self._settings
+        return Campaign(
+            first=first,
+            messages=messages,
+            per_job=settings.recipients_per_job,
+            lanes=settings.lanes,
+            long=settings.long,
+        )
+
+    def _closed(self, campaign: Campaign) -> int:
+        """Messages with a final event. Where not all get a receipt, `submitted` is final."""
+        flags = self._tally.final if self._settings.receipts >= 1 else self._tally.submitted
+        return flags.count(1, campaign.first, campaign.first + campaign.messages)
+
+    async def _all_closed(self, campaign: Campaign) -> None:
+        """Return when the account of a campaign closes, or when nothing happens any more."""
+        tally = self._tally
+        began = said = time.time()
+        while True:
+            await asyncio.sleep(0.02)
+            closed = self._closed(campaign)
+            now = time.time()
+            if closed == campaign.messages and (self._settings.receipts >= 1 or not await self._pending()):
+                break
+            if not self._gateway.running:
+                _say(f"the gateway has ended\n{self._gateway.log_end()}")
+                break
+            if now - max(began, tally.last_at) > _PATIENCE_S:
+                _say(f"nothing happens any more\n{self._gateway.log_end()}")
+                break
+            if now - said >= 1:
+                said = now
+                _say(f"{now - began:4.0f} s  submitted {tally.counts['submitted']}  closed {closed}")
+
+    async def _pending(self) -> int:
+        counts = await self._smsc.call("stats")
+        return sum(count["pending"] for count in counts.values())
+
+    async def _result(self, meter: Meter, others: list[str]) -> dict[str, Any]:
+        settings, campaign, tally = self._settings, self._campaign, self._tally
+        end = tally.last_at
+        await asyncio.sleep(_LINGER_S)
+        meter.sample()
+        counts = (await self._smsc.call("stats")).values()
+        arrivals = sorted(stamp for stamp in self._stamps[: settings.messages] if stamp)
+        if not arrivals:
+            raise BenchmarkError(f"nothing was submitted\n{self._gateway.log_end()}")
+        first = arrivals[0]
+        work = first if settings.offered is not None else min(first, tally.first_at)
+        latencies = campaign.latencies(self._stamps)
+        cpu_s = meter.cpu_s("gateway", work, end)
+        closed = self._closed(campaign)
+        per_message = 1e6 / settings.messages
+        return {
+            "messages_per_s": round(closed / (end - first), 1),
+            "cpu_us_per_message": round(cpu_s * per_message, 2),
+            "cpu_us_per_message_in_kernel": round(meter.kernel_s("gateway", work, end) * per_message, 2),
+            "p50_ms": _percentile_ms(latencies, 0.5),
+            "p99_ms": _percentile_ms(latencies, 0.99),
+            "max_ms": _percentile_ms(latencies, 1),
+            "rss_mb": round(meter.peak_rss_mb("gateway"), 1),
+            "lost": settings.messages - closed,
+            "duplicates": sum(count["duplicates"] for count in counts) + tally.repeated,
+            "submitted_per_s": round((len(arrivals) - 1) / max(arrivals[-1] - first, 1e-3), 1),
+            "rate_first": _rate(arrivals[: len(arrivals) // 5 + 1]),
+            "rate_last": _rate(arrivals[-(len(arrivals) // 5 + 1) :]),
+            "seconds": round(end - first, 3),
+            "intake_lead_s": round(first - work, 3),
+            "cpu_us_per_message_elsewhere": {
+                name: round(meter.cpu_s(name, work, end) * per_message, 1) for name in [*others, "benchmark"]
+            },
+            "cores_taken_by_others": round(meter.strangers(work, end), 2),
+            "events": dict(tally.counts),
+            "receipts": sum(count["receipts"] for count in counts),
+        }
+
+
+def _percentile_ms(ascending: list[float], share: float) -> float:
+    return round(ascending[min(int(len(ascending) * share), len(ascending) - 1)] * 1000, 2)
+
+
+def _rate(ascending: list[float]) -> float:
+    """Messages per second between the first and the last of these arrivals."""
+    return round((len(ascending) - 1) / max(ascending[-1] - ascending[0], 1e-3), 1)
+
+
+@contextlib.asynccontextmanager
+async def _beside(loop: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a loop that does not end by itself while the context is open; what it failed with is raised at the end."""
+    task = asyncio.create_task(loop)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.asynccontextmanager
+async def _kafka(gateway: config.Config) -> AsyncIterator[tuple[AIOKafkaProducer, AIOKafkaConsumer]]:
+    """The topics and our two clients; topics of a broker that goes on living are deleted at the end."""
+    bootstrap = list(gateway.kafka.servers)
+    created = await topics.create(gateway)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=8 * 2**20)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
+        fetch_max_bytes=4 * 2**20,
+    )
+    partitions = range(gateway.kafka.events_partitions)
+    consumer.assign([TopicPartition(gateway.kafka.events_topic, partition) for partition in partitions])
+    await producer.start()
+    await consumer.start()
+    try:
+        yield producer, consumer
+    finally:
+        await consumer.stop()
+        await producer.stop()
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        await admin.delete_topics(list(created))
+        await admin.close()
+
+
+async def main(settings: Settings, profile: Path | None) -> dict[str, Any]:
+    facts = {"settings": msgspec.to_builtins(settings), "versions": versions(), "machine": machine()}
+    _say("timing the yardstick")
+    yardsticks = [yardstick_us() for _ in range(_YARDSTICKS)]
+    behaviour = Behaviour(latency_s=settings.rtt_ms / 1000, receipt_ratio=settings.receipts)
+    messages = settings.messages + settings.warm_up
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recado-bench-")))
+        servers: dict[str, int] = {}
+        smsc = SMSC(settings.lane_names, behaviour, directory / "stamps", messages)
+        servers["simulator"] = (await stack.enter_async_context(smsc)).pid
+        bootstrap = settings.broker
+        if bootstrap == EMBEDDED:
+            broker = await stack.enter_async_context(EmbeddedBroker())
+            servers["broker"] = broker.pid
+            bootstrap = broker.bootstrap
+        store = await stack.enter_async_context(EmbeddedStore())
+        servers["store"] = store.pid
+        file = directory / "gateway.toml"
+        file.write_text(gateway_config(settings, bootstrap, store.url, smsc.smpp_port))
+        loaded = config.loads(file.read_text(), {PASSWORD_ENV: PASSWORD})
+        clients = await stack.enter_async_context(_kafka(loaded))
+        control = await stack.enter_async_context(ControlClient(smsc.port))
+        stamps = map_stamps(directory / "stamps", messages)
+        gateway = Gateway(file, directory / "gateway.log")
+        run = Run(settings, gateway, clients, loaded.kafka.jobs_topic, control, stamps)
+        result = await run.measure(servers, profile)
+    yardsticks += [yardstick_us() for _ in range(_YARDSTICKS)]
+    yardstick = statistics.median(yardsticks)
+    ratio = result["cpu_us_per_message"] / yardstick
+    return (
+        result
+        | {"yardstick_us": round(yardstick, 2), "ratio": round(ratio, 3), "profiled": profile is not None}
+        | facts
+    )
+
+
+def report(settings: Settings, outputs: Outputs) -> int:
+    """Measure and print; the exit code is 1 when messages were lost or doubled, or nothing could be measured."""
+    try:
+        result = uvloop.run(main(settings, outputs.profile))
+    except GatewayError as error:
+        _say(str(error))
+        return 1
+    text = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+    if outputs.json is not None:
+        outputs.json.write_text(text + "\n")
+    print(text)
+    return 1 if result["lost"] or result["duplicates"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(report(*parse_arguments()))
