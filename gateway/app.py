@@ -34,6 +34,10 @@ _LEDGER_TTL_S = 90 * 86_400
 """Longer than any queue rests: a queue whose ledger has expired would count as lost."""
 _PUBLISH_CAPACITY = 20
 """Batches of settled messages that may wait for Kafka before the dispatcher holds still."""
+_INTAKE_STOP_S = 5.0
+"""For the jobs in hand; what is cut short comes again."""
+_CLIENT_STOP_S = 5.0
+"""For leaving a group or closing a connection."""
 
 
 class Worker:
@@ -150,11 +154,11 @@ class Worker:
                 ("intake", self.intake.run()),
             ):
                 self._spawn(name, loop)
+            if self._admin is not None:
+                await self._admin.start()
         except BaseException:
             await self.stop()
             raise
-        if self._admin is not None:
-            await self._admin.start()
         log.info("running lanes=%d", len(self.lanes))
 
     async def wait(self, stopping: asyncio.Event) -> None:
@@ -169,18 +173,21 @@ class Worker:
             stop.cancel()
 
     async def stop(self) -> None:
-        """Intake first, then drain the windows, settle, commit, unbind, leave the groups."""
+        """Intake first, then drain the windows, settle, commit, unbind, leave the groups; every step has its deadline."""
         self.intake.stop()
-        if (intake := self._tasks.pop("intake", None)) is not None:
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(5):
-                    await intake
-        await self._cancel("fetch", "delay")
+        if "intake" in self._tasks:
+            await asyncio.wait([self._tasks["intake"]], timeout=_INTAKE_STOP_S)
+        await self._cancel("intake", "fetch", "delay")
         if "dispatch" in self._tasks and not self._tasks["dispatch"].done():
-            await self.slots.close()
+            await self.slots.stand_still()
+        await self.slots.close()
         await self._cancel(*self._tasks)
         for client in (self._jobs, self._delay_consumer, self._lane_consumer, self._producer):
-            await client.stop()
+            try:
+                async with asyncio.timeout(_CLIENT_STOP_S):
+                    await client.stop()
+            except TimeoutError:
+                log.warning("kafka is away: left without taking leave client=%s", type(client).__name__)
         await self._store.close()
         if self._admin is not None:
             await self._admin.stop()
@@ -207,9 +214,9 @@ class Worker:
         tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        for task, result in zip(tasks, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+            if isinstance(result, Exception):
+                log.error("loop %s had failed: %r", task.get_name(), result)
 
 
 async def run(config: Config) -> None:

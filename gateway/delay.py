@@ -89,32 +89,50 @@ class DelayLoop:
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=1000, max_records=2000)
-                now = time.time()
-                due = {tp: self._due(tp, records, now) for tp, records in fetched.items()}
-                if any(due.values()):
-                    await self._hand_over([record for records in due.values() for record in records], now)
-                    await self._consumer.commit(
-                        {tp: records[-1].offset + 1 for tp, records in due.items() if records and self._owns(tp)}
-                    )
             except (KafkaError, IllegalStateError) as error:
                 log.warning("delay ladder: %s", error or type(error).__name__)
                 await asyncio.sleep(0.5)
+            else:
+                await self._turn(fetched)
+
+    async def _turn(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        now = time.time()
+        due = {tp: self._due(tp, records, now) for tp, records in fetched.items()}
+        try:
+            await self._hand_over([record for records in due.values() for record in records], now)
+        except (KafkaError, IllegalStateError) as error:
+            log.warning("delay ladder: %s", error or type(error).__name__)
+            await asyncio.sleep(0.5)
+            for tp, records in fetched.items():  # the position is behind them, and the next commit would pass them
+                if self._owns(tp):
+                    self._consumer.seek(tp, records[0].offset)
+            return
+        for tp, records in fetched.items():
+            handed = len(due[tp])
+            if handed < len(records):
+                self._rest(tp, records[handed], now)
+        if passed := {tp: records[-1].offset + 1 for tp, records in due.items() if records and self._owns(tp)}:
+            try:
+                await self._consumer.commit(passed)
+            except (KafkaError, IllegalStateError) as error:
+                # Across a rebalance: whoever has the partition now hands them over again, which is harmless.
+                log.warning("delay ladder: commit: %s", error or type(error).__name__)
 
     def _due(self, tp: TopicPartition, records: list[ConsumerRecord], now: float) -> list[ConsumerRecord]:
-        """The head of a partition as far as it is due; the partition rests until the next record is."""
+        """The head of a partition as far as it is due."""
         rung = self._rung_of[tp.topic]
         for index, record in enumerate(records):
-            wait = record.timestamp / 1000 + rung - now
-            if wait > 0:
-                self._rest(tp, record.offset, wait)
+            if record.timestamp / 1000 + rung > now:
                 return records[:index]
         return records
 
-    def _rest(self, tp: TopicPartition, offset: int, wait: float) -> None:
+    def _rest(self, tp: TopicPartition, record: ConsumerRecord, now: float) -> None:
+        """Leave a partition alone until the record at its head is due."""
         if not self._owns(tp):
             return
-        self._consumer.seek(tp, offset)
+        self._consumer.seek(tp, record.offset)
         self._consumer.pause(tp)
+        wait = record.timestamp / 1000 + self._rung_of[tp.topic] - now
         self._resume[tp] = asyncio.get_running_loop().call_later(wait, self._wake, tp)
 
     def _wake(self, tp: TopicPartition) -> None:
@@ -132,7 +150,7 @@ class DelayLoop:
             try:
                 waiting = _decode(record.value)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                log.exception("delay ladder: not ours topic=%s offset=%d", record.topic, record.offset)
+                log.error("delay ladder: not ours topic=%s offset=%d", record.topic, record.offset)
                 continue
             payload = bytes(waiting.payload)
             if waiting.due > now + 0.5:

@@ -158,7 +158,7 @@ class Intake:
                     topic = self._kafka.lane_topic(name, class_)
                     topics[name] = (topic, await self._outbox.partitions(topic), self._lanes[name])
                 topic, partitions, lane = topics[name]
-                if lane.encoder.count(text) > lane.config.max_parts:
+                if len(text) > lane.sure_to_fit and lane.encoder.count(text) > lane.config.max_parts:
                     raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
             except (Rejected, MissingParameter, SMPPError) as error:
                 rejected += 1

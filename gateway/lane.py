@@ -22,6 +22,9 @@ class Lane:
         self.account = lane.account
         self.id_format = lane.message_id_format
         self.encoder = SmppEncoder(lane)
+        # In UCS-2, where nothing else holds it, a part carries 67 code units, of which a character takes two at most.
+        self.sure_to_fit = 33 * lane.max_parts if "ucs2" in lane.alphabets else 0
+        """Length up to which a text needs no counting: it cannot take more parts than the lane allows."""
         self.bucket = TokenBucket(lane.rate, int(lane.burst), time.monotonic())
         self.hold_until = 0.0
         """Monotonic time before which nothing is written: the operator asked for less."""

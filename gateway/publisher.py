@@ -1,6 +1,6 @@
 """From what was settled to Kafka and back to offsets: the second half of settling.
 
-One loop, group commit without a timer: everything that was settled while the last batch was on its way makes the next one.
+One loop, group commit: everything that was settled while the last batch was on its way makes the next one.
 Only when Kafka has the events of a message, its retry or its dead letter, is its offset done.
 """
 
@@ -22,6 +22,10 @@ from gateway.inbox import Delivery
 from gateway.ledger import Outcome
 from gateway.model import Dead, encode_dead
 from gateway.outbox import Batches, Outbox, Record
+
+GATHER_S = 0.02
+"""Least time between the starts of two batches. A request to Kafka costs as much as a hundred of its records, and nobody waits
+for an event as long as that; the first after a pause goes at once."""
 
 OUTCOMES = {
     "s": "submitted",
@@ -83,8 +87,12 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until cancelled."""
+        loop = asyncio.get_running_loop()
+        not_before = 0.0
         while True:
             await self._wake.wait()
+            await asyncio.sleep(max(0.0, not_before - loop.time()))
+            not_before = loop.time() + GATHER_S
             self._wake.clear()
             settled, self._settled = self._settled, []
             was_full = len(settled) >= self._capacity

@@ -27,6 +27,9 @@ from gateway.publisher import Publisher
 log = logging.getLogger("gateway.slots")
 
 _COMMIT_S = 1.0
+_LAST_COMMIT_S = 5.0
+"""How long the commit before a slot is let go may take: the ledger knows as much, so a broker or store that is away may not
+hold up the process that wants to stop."""
 
 
 class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -62,16 +65,30 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         """Cleared between revoke and assign: what is fetched then is fetched again."""
         self._commit_now = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
+        self._failed: Exception | None = None
 
-    # The consumer group's calls.
+    # The consumer group's calls. It would log an exception out of them and go on, with queues that nobody forwards.
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Stop, drain, settle, commit. Bounded by `drain_s`: what is still in flight then is the ledger's to tell."""
-        self._ready.clear()
-        await self._stand_still()
+        try:
+            await self.stand_still()
+        except Exception as error:
+            self._fail(error)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Release what went elsewhere, take what came, read the ledger of each queue, and go on."""
+        try:
+            await self._assign(assigned)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Have `fetch` raise it, which ends the worker."""
+        self._failed = error
+        self._ready.set()
+
+    async def _assign(self, assigned: set[TopicPartition]) -> None:
         for tp in [tp for tp in self._queues if tp not in assigned]:
             del self._queues[tp]
         kept = {self._slot_of(tp) for tp in assigned}
@@ -97,6 +114,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         """Bring records to the queues until cancelled; a full queue pauses its partition, and only that."""
         while True:
             await self._ready.wait()
+            if self._failed is not None:
+                raise self._failed
             try:
                 fetched = await self._consumer.getmany(timeout_ms=250, max_records=2 * self._batch)
             except (KafkaError, IllegalStateError) as error:
@@ -125,18 +144,9 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             await self._ready.wait()
             await self._commit()
 
-    async def close(self) -> None:
-        """Drain, commit and unbind everything; called after intake and fetch have stopped."""
+    async def stand_still(self) -> None:
+        """Forward nothing more, drain, settle, commit; bounded. Until the next assignment nothing is fetched either."""
         self._ready.clear()
-        await self._stand_still()
-        for slot in self.slots.values():
-            self._close(slot)
-        self.slots.clear()
-        await asyncio.gather(*self._closing)
-
-    # Private.
-
-    async def _stand_still(self) -> None:
         for queue in self._queues.values():
             self._dispatcher.release(queue)
         deadline = time.monotonic() + self._drain_s
@@ -146,7 +156,20 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await turned.wait()
-        await self._commit()
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_S):
+                await self._commit()
+        except TimeoutError:
+            log.warning("commit: no answer within %g s, the next owner reads the ledger instead", _LAST_COMMIT_S)
+
+    async def close(self) -> None:
+        """Unbind everything, each bind once its window is empty; bounded."""
+        for slot in self.slots.values():
+            self._close(slot)
+        self.slots.clear()
+        await asyncio.gather(*self._closing)
+
+    # Private.
 
     async def _commit(self) -> None:
         positions = {

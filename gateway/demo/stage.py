@@ -23,6 +23,7 @@ from smpp.simulator import Account, Behaviour, Simulator
 
 PASSWORD = "tr0mb0n"  # noqa: S105 - of an operator that exists for half a minute
 _STOP_PATIENCE_S = 30.0
+_COMPLAINTS = (" ERROR ", " CRITICAL ", "Traceback ", "Warning:")
 
 # Small where the defaults are made for a cluster; the embedded broker has no idempotence, wakes no waiting fetch, and lets
 # a group wait for half of its session timeout before the first assignment.
@@ -147,6 +148,11 @@ class Gateway:
         if self._process is not None and self._process.returncode is not None:
             end = "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
             raise GatewayError(f"the gateway ended with exit code {self._process.returncode}\n{end}")
+
+    def complaints(self) -> list[str]:
+        """What a healthy gateway does not log."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if any(sign in line for sign in _COMPLAINTS)]
 
     async def stop(self) -> int:
         """Ask it to stop (SIGTERM), kill it if it takes too long, and return its exit code. Again it does nothing more."""
