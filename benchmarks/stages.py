@@ -146,10 +146,10 @@ async def _measure() -> dict[str, float]:
         started = time.process_time()
         now = time.time()
         await asyncio.sleep(0)
-        chosen, claimed, claims = worker.dispatcher._forward(now)
+        chosen, _ = worker.dispatcher._forwarder.choose([slot], now)
         note("forward (decode, encode, choose)", started)
         started = time.process_time()
-        await worker.dispatcher._exchange(claimed, claims, now)
+        await worker.dispatcher._exchange(now)
         note("exchange of intents and claims (without the round trip)", started)
         started = time.process_time()
         worker.dispatcher._write(chosen, now)
@@ -163,13 +163,13 @@ async def _measure() -> dict[str, float]:
         events = port.session.receive(answers, 0.0)
         note("submit_sm_resp (parse, match)", started)
         started = time.process_time()
-        worker.dispatcher._settle_answers(events, now)  # type: ignore[arg-type]
+        worker.dispatcher._settler.answers(events, now)  # type: ignore[arg-type]
         note("settle (outcome, correlation row)", started)
-        rows = [row.encode() for row in worker.dispatcher._rows[1::3]]
+        rows = [row.encode() for row in worker.dispatcher._turn.rows[1::3]]
         started = time.process_time()
-        await worker.dispatcher._exchange([], [], now)
+        await worker.dispatcher._exchange(now)
         note("exchange of outcomes and rows (without the round trip)", started)
-        settled, worker.dispatcher._settled = worker.dispatcher._settled, []
+        settled, worker.dispatcher._turn.settled = worker.dispatcher._turn.settled, []
         started = time.process_time()
         await worker.publisher._publish(settled)
         note("publish (event, record batch, progress)", started)

@@ -10,7 +10,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
@@ -22,6 +21,7 @@ from gateway.inbox import Delivery
 from gateway.ledger import Outcome
 from gateway.model import Dead, encode_dead
 from gateway.outbox import Batches, Outbox, Record
+from gateway.turn import Settled
 
 GATHER_S = 0.02
 """Least time between the starts of two batches. A request to Kafka costs as much as a hundred of its records, and nobody waits
@@ -37,8 +37,6 @@ OUTCOMES = {
     "r": "retry",
     "p": "dead",
 }
-
-Settled: TypeAlias = tuple[Flight, Outcome]
 
 
 class Publisher:

@@ -78,7 +78,7 @@ _STATE_NAMES = {int(state): state.name for state in MessageState}
 
 _EARLY_FIRST_S = 1.0
 _MANY = 64
-"""Receipts of one turn from which on the next is given time to grow. Fewer may be all that an SMSC sends before it has an answer."""
+"""Receipts in a turn from which on the next is given time to grow. Fewer may be all that an SMSC sends without an answer."""
 
 
 class Early(msgspec.Struct, array_like=True, gc=False):

@@ -19,9 +19,11 @@ _IN_DOUBT = {
 
 def summary(found: Summary) -> Iterator[RenderableType]:
     """The meaning of a configuration, table by table; at the end what deserves a look."""
-    yield _lanes(found.lanes)
+    yield _figures(found.lanes)
     yield ""
-    routes = _table("Routes", "", "the first that fits a message is taken; a message that none fits is rejected")
+    yield _contracts(found.lanes)
+    yield ""
+    routes = _table("", "Route: the first that fits is taken, what none fits is rejected")
     for number, route in enumerate(found.routes, 1):
         routes.add_row(str(number), route)
     yield routes
@@ -49,25 +51,25 @@ def inventory(topics: Iterable[Topic], created: set[str]) -> RenderableType:
     return table
 
 
-def _lanes(lanes: Iterable[LaneSummary]) -> Table:
-    table = _table(
-        "Lane", "Account", "SMSC", ">Rate/s", ">Rate/h", ">Burst", ">Slots", ">Window", "Needs", "Classes", "Sender"
-    )
+def _figures(lanes: Iterable[LaneSummary]) -> Table:
+    table = _table("Lane", ">Rate/s", ">Rate/h", ">Burst", ">Slots", ">Window", ">Answers within")
     for lane in lanes:
-        needs = "paused" if lane.round_trip_ms is None else f"answers within {lane.round_trip_ms:,.0f} ms"
         table.add_row(
             lane.name,
-            lane.account,
-            lane.address,
             f"{lane.rate_per_s:,g}",
             f"{lane.rate_per_hour:,}",
             f"{lane.burst:,g}",
             str(lane.slots),
             str(lane.window),
-            needs,
-            ", ".join(lane.classes),
-            lane.sender or "the job's",
+            "paused" if lane.round_trip_ms is None else f"{lane.round_trip_ms:,.0f} ms",
         )
+    return table
+
+
+def _contracts(lanes: Iterable[LaneSummary]) -> Table:
+    table = _table("Lane", "SMSC", "Account", "Sender", "Classes")
+    for lane in lanes:
+        table.add_row(lane.name, lane.address, lane.account, lane.sender or "the job's", ", ".join(lane.classes))
     return table
 
 

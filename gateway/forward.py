@@ -1,0 +1,177 @@
+"""The first half of a message's way: from its record to the parts that are written this turn.
+
+Admitting decodes a record and asks whether it may be written at all; choosing takes parts, most urgent class first, as tokens and
+window allow, and notes their intents and claims. Nothing here waits or writes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.config import Classes
+from gateway.flight import Flight, Part, Queue
+from gateway.lane import Slot
+from gateway.ledger import Outcome
+from gateway.model import decode_message
+from gateway.settle import Settler
+from gateway.turn import Turn
+from smpp.errors import SMPPError
+
+Chosen = list[tuple[Slot, list[Part]]]
+
+
+class Forwarder:
+    """Chooses what is written; `batch` is the most parts of a slot in one turn."""
+
+    def __init__(self, turn: Turn, settler: Settler, classes: Classes, batch: int) -> None:
+        self._turn = turn
+        self._settler = settler
+        self._classes = classes
+        self._batch = batch
+        self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
+
+    def choose(self, owned: Iterable[Slot], now: float) -> tuple[Chosen, float]:
+        """What is written this turn, by slot; and in how many seconds there are tokens for more, infinite if none are wanted."""
+        chosen: Chosen = []
+        monotonic = time.monotonic()
+        wait = float("inf")
+        slots = list(owned)
+        self._first = (self._first + 1) % (len(slots) or 1)
+        for slot in slots[self._first :] + slots[: self._first]:
+            room = min(slot.port.room, self._batch)
+            if room <= 0:
+                continue
+            have = 0
+            for queue in slot.queues:
+                if queue.owned and not queue.fenced:
+                    if have < room and queue.records:
+                        self._admit(queue, room - have, now)
+                    have += len(queue.ready)
+            if not have:
+                continue
+            bucket = slot.lane.bucket
+            if slot.lane.hold_until > monotonic:
+                wait = min(wait, slot.lane.hold_until - monotonic)
+                continue
+            want = min(room, have)
+            granted = bucket.take(want, monotonic)
+            if granted < want:
+                wait = min(wait, bucket.wait(monotonic, min(want - granted, max(1, int(bucket.rate * 0.005)))))
+            if granted:
+                chosen.append((slot, self._take(slot, granted, now)))
+        return chosen, wait
+
+    def _admit(self, queue: Queue, room: int, now: float) -> None:
+        """Decode and encode records until `room` parts are ready; settle at once what is not to be written."""
+        records = queue.records
+        ready = queue.ready
+        encode = queue.slot.lane.encoder.encode
+        recover_before = queue.recover_before
+        limit = queue.limit
+        while records and len(ready) < room:
+            if records[0].offset >= limit:
+                break
+            record = records.popleft()
+            offset = record.offset
+            try:
+                message = decode_message(record.value)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._turn.settle(Flight(queue, offset, record, []), Outcome("p", now, error_text=str(error)))
+                continue
+            flight = Flight(queue, offset, message, [])
+            if offset < recover_before:
+                if not self._recover(flight, now):
+                    continue
+            elif recover_before:
+                queue.recover_before = recover_before = 0
+                queue.recovered = {}
+            if message.expires_at and message.expires_at <= now:
+                self._settler.expire(flight, now)
+                continue
+            try:
+                bodies = encode(message, now)
+            except SMPPError as error:
+                self._turn.settle(flight, Outcome("f", now, error_code="text", error_text=str(error)))
+                continue
+            if len(bodies) == 1:
+                flight.ids.append("")
+                flight.left = 1
+                ready.append(Part(flight, 0, bodies[0]))
+            else:
+                ids = flight.ids or list(message.accepted_ids)
+                count = len(bodies)
+                flight.ids = ids if len(ids) == count else [""] * count
+                parts = [Part(flight, n, body) for n, body in enumerate(bodies) if not flight.ids[n]]
+                flight.left = len(parts)
+                ready.extend(parts)
+            queue.flights[offset] = flight
+
+    def _recover(self, flight: Flight, now: float) -> bool:
+        """Whether a message that an earlier owner may have written is to be written (again)."""
+        queue = flight.queue
+        ours = queue.flights.get(flight.offset)
+        if ours is not None:
+            ours.stray = False  # from before a rebalance: its answer is on its way
+            return False
+        outcome = queue.recovered.get(flight.offset)
+        if outcome is not None:
+            if outcome.kind == "o":
+                flight.opened = flight.intended = True
+                flight.ids = list(outcome.ids) if len(outcome.ids) > 1 else []
+                return True
+            queue.flights[flight.offset] = flight
+            self._turn.settled.append((flight, outcome))
+            return False
+        if self._classes.in_doubt(flight.message.class_) == "resend":
+            flight.intended = flight.in_doubt = True
+            return True
+        self._settler.give_up(flight, "ledger-lost" if queue.unsure else "crash", now)
+        return False
+
+    def _take(self, slot: Slot, granted: int, now: float) -> list[Part]:
+        """Take `granted` parts, and note for each message that starts with them its intent and its claim."""
+        turn = self._turn
+        parts: list[Part] = []
+        for queue in slot.queues:
+            ready = queue.ready
+            if not ready or not queue.owned or queue.fenced:
+                continue
+            entry = queue.entry
+            touched = False
+            while ready and granted:
+                part = ready.popleft()
+                flight = part.flight
+                message = flight.message
+                if flight.concluded:
+                    continue
+                if flight.error_code:
+                    self._settler.drop(part, now)
+                    continue
+                if message.expires_at and message.expires_at <= now and not flight.flying and not any(flight.ids):
+                    self._settler.expire(flight, now)
+                    continue
+                granted -= 1
+                flight.flying += 1
+                parts.append(part)
+                if not flight.written_at:
+                    flight.written_at = now
+                if not flight.intended:
+                    flight.intended = True
+                    if flight.offset >= entry.intent:
+                        entry.intent = flight.offset + 1
+                    turn.claimed.append(flight)
+                    turn.claims.append(f"{message.tenant}/{message.message_id}/{message.attempt}")
+                    turn.claims.append(f"{message.source}|{queue.name}:{flight.offset}")
+                    touched = True
+                elif flight.opened:
+                    flight.opened = False
+                    entry.rewrite(flight.offset)
+                    touched = True
+            if touched:
+                turn.touched[queue.name] = queue
+            if not granted:
+                break
+        return parts

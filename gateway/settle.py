@@ -1,0 +1,231 @@
+"""The second half of a message's way: what answers, silence and late answers make of it.
+
+Nothing here waits or writes: it decides, and leaves in the turn what the ledger and the publisher are to be told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from gateway.config import Classes
+from gateway.correlation import encode_sent, sent
+from gateway.errors import Disposition
+from gateway.flight import Flight, Part, Queue
+from gateway.inbox import Inbox
+from gateway.ledger import Outcome
+from gateway.providers.smpp import disposition, error_name
+from gateway.retry import next_attempt
+from gateway.turn import Turn
+from smpp.errors import SMPPError
+from smpp.receipt import canonical_resp
+from smpp.session import LateResponse, Response
+
+THROTTLE_PAUSE_S = 1.0
+"""Silence of a lane after ESME_RTHROTTLED; Kannel's default. All that a window bounces counts as one signal."""
+
+
+class Settler:
+    """Decides what became of messages; `rows_ttl_s` is how long receipts are waited for."""
+
+    def __init__(self, turn: Turn, classes: Classes, inbox: Inbox, rows_ttl_s: int) -> None:
+        self._turn = turn
+        self._classes = classes
+        self._inbox = inbox
+        self._ttl = rows_ttl_s
+
+    def answers(self, answers: list[Response], now: float) -> None:
+        """What the SMSC said of parts, in its order."""
+        rows = self._turn.rows
+        settled = self._turn.settled
+        touched = self._turn.touched
+        ttl = self._ttl
+        queue: Queue | None = None
+        for answer in answers:
+            part: Part = answer.context
+            flight = part.flight
+            flight.flying -= 1
+            if answer.command_status:
+                self._refused(part, answer.command_status, now)
+                continue
+            provider_message_id = answer.message_id
+            if len(flight.ids) > 1 or not provider_message_id:
+                self._accepted(part, provider_message_id)
+                flight.left -= 1
+                self._landed(flight, now)
+                continue
+            # A message of one part, accepted: most of them. What the general way does, written out.
+            if flight.queue is not queue:
+                queue = flight.queue
+                entry = queue.entry
+                lane = queue.slot.lane
+                head = f"d:{lane.account}:"
+                touched[queue.name] = queue
+            flight.left = 0
+            flight.concluded = True
+            flight.ids[0] = provider_message_id
+            rows += (
+                head + canonical_resp(provider_message_id, lane.id_format),
+                encode_sent(sent(flight.message, lane.name, 1, 0, provider_message_id)),
+                ttl,
+            )
+            outcome = Outcome("s", now, (provider_message_id,))
+            entry.settle(flight.offset, outcome)
+            settled.append((flight, outcome))
+
+    def unanswered(self, parts: Sequence[Part], now: float) -> None:
+        """Written, and nobody will say what became of it: the class decides."""
+        for part in reversed(parts):
+            flight = part.flight
+            flight.flying -= 1
+            flight.in_doubt = True
+            if self._classes.in_doubt(flight.message.class_) == "resend":
+                if flight.queue.owned:
+                    flight.queue.ready.appendleft(part)
+                elif not flight.flying and not flight.concluded:
+                    self.let_go(flight, now)
+                continue
+            flight.left -= 1
+            self._landed(flight, now)
+
+    def late(self, answers: Sequence[LateResponse], now: float) -> None:
+        """An answer after the response timeout: too late for the outcome, in time to know the message by its receipt."""
+        for answer in answers:
+            if answer.command_status:
+                continue
+            part: Part = answer.context
+            flight = part.flight
+            self._accepted(part, answer.message_id)
+            ready = flight.queue.ready
+            if part in ready:  # about to be sent again, and now we know that it need not be
+                ready.remove(part)
+                flight.left -= 1
+                self._landed(flight, now)
+            elif not flight.left and "" not in flight.ids:
+                for number in range(len(flight.ids)):
+                    self._turn.forgotten += _doubt_key(flight, number)
+                self._turn.settled.append((flight, Outcome("s", now, tuple(flight.ids), parts=len(flight.ids))))
+
+    def put_back(self, part: Part, now: float) -> None:
+        """Certainly not accepted: back to the front, and known to the ledger as open once no part of it is under way."""
+        flight = part.flight
+        queue = flight.queue
+        if not queue.owned:
+            if not flight.flying and not flight.concluded:
+                self.let_go(flight, now)
+            return
+        queue.ready.appendleft(part)
+        if not flight.flying:
+            flight.opened = True
+            self._turn.open(flight, now)
+        self._inbox.wake.set()
+
+    def let_go(self, flight: Flight, now: float) -> None:
+        """Leave a message to the next owner: what is known to be not under way is open, what is in doubt stays in doubt."""
+        queue = flight.queue
+        flight.concluded = True
+        del queue.flights[flight.offset]
+        if flight.intended and not flight.in_doubt:
+            self._turn.open(flight, now)
+
+    def drop(self, part: Part, now: float) -> None:
+        """A part that is not written because its message has failed already."""
+        part.flight.left -= 1
+        self._landed(part.flight, now)
+
+    def expire(self, flight: Flight, now: float) -> None:
+        """Too late for a message of which nothing is known to be accepted; its other parts are dropped in their turn."""
+        if flight.in_doubt:
+            self.give_up(flight, "no-answer", now)
+        else:
+            self._turn.settle(
+                flight, Outcome("x", now, error_code="expired", parts=len(flight.ids) or self._count(flight))
+            )
+
+    def give_up(self, flight: Flight, code: str, now: float) -> None:
+        """Nobody will say what became of it, and it is not sent again: unknown, unless a receipt tells."""
+        flight.ids = flight.ids or [""] * self._count(flight)
+        self._doubt(flight, range(len(flight.ids)))
+        self._turn.settle(
+            flight, Outcome("u", now, tuple(flight.ids), code, "written or not, not answered", len(flight.ids))
+        )
+
+    # Private.
+
+    def _landed(self, flight: Flight, now: float) -> None:
+        """One part fewer is open: the message is done, or waits for the others."""
+        if not flight.left:
+            self._conclude(flight, now)
+        elif not flight.flying and not flight.queue.owned and not flight.concluded:
+            self.let_go(flight, now)
+
+    def _refused(self, part: Part, command_status: int, now: float) -> None:
+        flight = part.flight
+        name = error_name(command_status)
+        what = disposition(command_status)
+        lane = flight.queue.slot.lane
+        lane.refused(name)
+        if what is Disposition.THROTTLED:
+            lane.hold_until = max(lane.hold_until, time.monotonic() + THROTTLE_PAUSE_S)
+            self.put_back(part, now)
+            return
+        flight.left -= 1
+        if what is Disposition.RETRY:
+            flight.retry_code = flight.retry_code or name
+        else:
+            flight.error_code = flight.error_code or name
+        self._landed(flight, now)
+
+    def _accepted(self, part: Part, provider_message_id: str) -> None:
+        flight = part.flight
+        lane = flight.queue.slot.lane
+        flight.ids[part.number] = provider_message_id
+        if not provider_message_id:
+            return  # an SMSC without ids has no receipts that could be told apart
+        rows = self._turn.rows
+        rows.append(f"d:{lane.account}:{canonical_resp(provider_message_id, lane.id_format)}")
+        rows.append(encode_sent(sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id)))
+        rows.append(self._ttl)
+
+    def _conclude(self, flight: Flight, now: float) -> None:
+        """All parts have their answers, or never will: what became of the message?"""
+        if flight.concluded:
+            return
+        ids = tuple(flight.ids)
+        parts = len(ids)
+        if flight.error_code:
+            outcome = Outcome("f", now, ids, flight.error_code, "refused by the operator", parts)
+        elif flight.in_doubt and "" in ids and self._classes.in_doubt(flight.message.class_) == "report":
+            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
+            outcome = Outcome("u", now, ids, "no-answer", "written, not answered", parts)
+        elif flight.retry_code:
+            due = next_attempt(flight.message, now)
+            outcome = (
+                Outcome("f", now, ids, flight.retry_code, "no attempts or time left", parts)
+                if due is None
+                else Outcome("r", now, ids, flight.retry_code, "", parts, due)
+            )
+        else:  # accepted, or answered in the end whatever was in doubt in between
+            outcome = Outcome("s", now, ids, "", "", parts)
+        self._turn.settle(flight, outcome)
+
+    def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
+        """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them."""
+        lane = flight.queue.slot.lane.name
+        for number in numbers:
+            row = sent(flight.message, lane, len(flight.ids), number)
+            self._turn.doubts += (*_doubt_key(flight, number), encode_sent(row), self._ttl)
+
+    def _count(self, flight: Flight) -> int:
+        try:
+            return flight.queue.slot.lane.encoder.count(flight.message.text)
+        except SMPPError:
+            return 1
+
+
+def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:
+    """Key and field of a part in doubt: by account and destination, then by when it was written at the earliest."""
+    message = flight.message
+    group = f"{message.tenant}/{message.message_id}/{message.attempt}"
+    at = flight.written_at or message.accepted_at
+    return f"u:{flight.queue.slot.lane.account}:{message.to}", f"{at:017.6f}/{group}/{number}"
