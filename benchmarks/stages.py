@@ -171,7 +171,7 @@ async def _measure() -> dict[str, float]:
         note("exchange of outcomes and rows (without the round trip)", started)
         settled, worker.dispatcher._turn.settled = worker.dispatcher._turn.settled, []
         started = time.process_time()
-        await worker.publisher._publish(settled)
+        await worker.publisher._publish(settled, [])
         note("publish (event, record batch, progress)", started)
 
         receipts = b"".join(

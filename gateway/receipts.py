@@ -26,7 +26,6 @@ from gateway.inbox import Delivery, Inbox
 from gateway.model import EventStatus
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.smpp import SmppPort
-from gateway.publisher import GATHER_S
 from gateway.store import Patience, Script
 from smpp.pdu import DataSM, DeliverSM
 from smpp.receipt import IdFormat, MessageState, canonical_receipt, parse
@@ -77,8 +76,6 @@ _DELIVERED = int(MessageState.DELIVERED)
 _STATE_NAMES = {int(state): state.name for state in MessageState}
 
 _EARLY_FIRST_S = 1.0
-_MANY = 64
-"""Receipts in a turn from which on the next is given time to grow. Fewer may be all that an SMSC sends without an answer."""
 
 
 class Early(msgspec.Struct, array_like=True, gc=False):
@@ -141,17 +138,11 @@ class Receipts:
 
     async def run(self) -> None:
         """Turn until cancelled."""
-        loop = asyncio.get_running_loop()
-        not_before = 0.0
         while True:
             await self._wake.wait()
-            await asyncio.sleep(max(0.0, not_before - loop.time()))
-            started = loop.time()
             self._wake.clear()
             deliveries, self._deliveries = self._deliveries, []
             await self._turn(deliveries)
-            if sum(len(delivery.pdus) for delivery in deliveries) >= _MANY:
-                not_before = started + GATHER_S
             if self._marks and not self._deliveries:
                 await self._correlate([])
 

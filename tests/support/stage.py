@@ -74,7 +74,7 @@ class Stage:
         for name, table in sections.items():
             self._tables[name] = {**self._tables.get(name, {}), **table}
         self.config = self.configure()
-        self.tally = Tally(broker, self.config.kafka.events_topic)
+        self.tally = Tally(broker, self.config.kafka.events_topic, self.config.kafka.events_partitions)
         self._producer = topics.producer(self.config.kafka)
         self._outbox = Outbox(self._producer)
 
@@ -103,32 +103,21 @@ class Stage:
 
     def process(self, instance: str = "a") -> GatewayProcess:
         """A gateway as a process of its own, started by entering it."""
-        process = GatewayProcess(self.file(instance), self._folder / f"{instance}.log")
-        import sys  # INTERIM
-
-        process._command = [
-            sys.executable,
-            "-c",
-            "import sys,pathlib; from gateway import config, app, log; import uvloop; log.setup(); uvloop.run(app.run(config.load(pathlib.Path(sys.argv[1]))))",
-            str(self._folder / f"{instance}.toml"),
-        ]
-        return process
+        return GatewayProcess(self.file(instance), self._folder / f"{instance}.log")
 
     @asynccontextmanager
-    async def worker(self, instance: str = "a") -> AsyncIterator[Worker]:
+    async def worker(self, instance: str = "a", kind: Callable[[config.Config], Worker] = Worker) -> AsyncIterator[Worker]:
         """A gateway within this process. What ends one of its loops ends the test; leaving stops it as SIGTERM does."""
-        worker = Worker(self.configure(instance))
+        worker = kind(self.configure(instance))
         await worker.start()
         stopping = asyncio.Event()
-        running = asyncio.create_task(worker.wait(stopping), name=f"worker {instance}")
         try:
-            yield worker
+            async with asyncio.TaskGroup() as group:
+                group.create_task(worker.wait(stopping), name=f"worker {instance}")
+                yield worker
+                stopping.set()
         finally:
-            stopping.set()
-            try:
-                await running
-            finally:
-                await worker.stop()
+            await worker.stop()
 
     # The publisher.
 
@@ -158,7 +147,7 @@ class Stage:
         """Wait until a condition holds that nothing announces, such as what the simulator has seen."""
         try:
             async with asyncio.timeout(patience_s):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - nothing announces it
                     await asyncio.sleep(0.002)
         except TimeoutError:
             raise TimeoutError(f"after {patience_s} s; {dict(self.tally.counts())}") from None

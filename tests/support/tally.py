@@ -20,14 +20,14 @@ ENDS = frozenset(
 class Tally:
     """Follows a topic of events from its beginning. Repetitions, known by their `event_id`, are counted and left out."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
         self.events: dict[str, Event] = {}
         """By `event_id`, in the order in which they came first."""
         self.repeated: Counter[str] = Counter()
         """`event_id` → how many times it came again."""
         self.statuses: defaultdict[str, set[EventStatus]] = defaultdict(set)
         """`message_id` → what it has been."""
-        self._topic = topic
+        self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=50, enable_auto_commit=False
         )
@@ -37,11 +37,7 @@ class Tally:
     async def start(self) -> None:
         """Begin to follow; the topic must exist."""
         await self._consumer.start()
-        partitions = self._consumer.partitions_for_topic(self._topic)
-        if not partitions:
-            await self._consumer._client.fetch_all_metadata()
-            partitions = self._consumer.partitions_for_topic(self._topic)
-        self._consumer.assign([TopicPartition(self._topic, number) for number in partitions])
+        self._consumer.assign(self._partitions)
         self._task = asyncio.create_task(self._follow(), name="tally")
 
     async def stop(self) -> None:
