@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from smpplib import smpp as smpplib  # type: ignore[import-untyped]
+from smpplib import smpp as smpplib
 
 from benchmarks.support import machine, versions
 from smpp import receipt

@@ -33,8 +33,10 @@ from gateway.embedded import EmbeddedBroker, EmbeddedStore
 from gateway.errors import GatewayError
 from smpp.simulator import Behaviour, ControlClient
 
-_YARDSTICKS = 3
+_YARDSTICKS = 5
 """Before the run, and again after it."""
+_YARDSTICK_EVERY_S = 2.0
+"""During a run with a backlog: the speed of a shared machine changes within seconds, and a ratio of two moments says little."""
 _PATIENCE_S = 30.0
 """Without any event, until what is missing counts as lost."""
 _LINGER_S = 1.0
@@ -59,6 +61,8 @@ class Run:
         self._jobs_topic = jobs_topic
         self._smsc = smsc
         self._stamps = stamps
+        self.yardsticks: list[float] = []
+        """Taken while messages flowed."""
         self._tally = Tally(settings.messages + settings.warm_up)
         self._campaign = self._make(0, settings.messages)
 
@@ -81,7 +85,8 @@ class Run:
                         async with asyncio.TaskGroup() as group:
                             if settings.offered is not None:
                                 group.create_task(self._publish(campaign))
-                            await self._all_closed(campaign)
+                            async with _beside(self._measure_smpplib()):
+                                await self._all_closed(campaign)
                     result = await self._result(meter, list(others))
                 if gateway.running:
                     await gateway.stop()
@@ -89,6 +94,13 @@ class Run:
 
     async def _publish(self, campaign: Campaign) -> None:
         await campaign.publish(self._producer, self._jobs_topic, self._settings.offered)
+
+    async def _measure_smpplib(self) -> None:
+        """Take a yardstick now and then until cancelled; a paced campaign is not held up by it, and takes none."""
+        while self._settings.offered is None:
+            await asyncio.sleep(_YARDSTICK_EVERY_S)
+            if self._tally.last_at:
+                self.yardsticks.append(await asyncio.to_thread(yardstick_us))
 
     def _make(self, first: int, messages: int) -> Campaign:
         settings = self._settings
@@ -221,9 +233,8 @@ async def _kafka(gateway: config.Config) -> AsyncIterator[tuple[AIOKafkaProducer
 
 
 async def main(settings: Settings, profile: Path | None) -> dict[str, Any]:
-    facts = {"settings": msgspec.to_builtins(settings), "versions": versions(), "machine": machine()}
-    _say("timing the yardstick")
-    yardsticks = [yardstick_us() for _ in range(_YARDSTICKS)]
+    facts = machine()
+    before = [yardstick_us() for _ in range(_YARDSTICKS)]
     behaviour = Behaviour(latency_s=settings.rtt_ms / 1000, receipt_ratio=settings.receipts)
     messages = settings.messages + settings.warm_up
     async with contextlib.AsyncExitStack() as stack:
@@ -247,14 +258,21 @@ async def main(settings: Settings, profile: Path | None) -> dict[str, Any]:
         gateway = Gateway(file, directory / "gateway.log")
         run = Run(settings, gateway, clients, loaded.kafka.jobs_topic, control, stamps)
         result = await run.measure(servers, profile)
-    yardsticks += [yardstick_us() for _ in range(_YARDSTICKS)]
-    yardstick = statistics.median(yardsticks)
-    ratio = result["cpu_us_per_message"] / yardstick
-    return (
-        result
-        | {"yardstick_us": round(yardstick, 2), "ratio": round(ratio, 3), "profiled": profile is not None}
-        | facts
-    )
+    after = [yardstick_us() for _ in range(_YARDSTICKS)]
+    yardstick = statistics.median(before + run.yardsticks + after)
+    return {
+        **result,
+        "yardstick_us": round(yardstick, 2),
+        "yardsticks_us": {
+            name: [round(sample, 1) for sample in samples]
+            for name, samples in (("before", before), ("during", run.yardsticks), ("after", after))
+        },
+        "ratio": round(result["cpu_us_per_message"] / yardstick, 3),
+        "profiled": profile is not None,
+        "settings": msgspec.to_builtins(settings),
+        "versions": versions(),
+        "machine": facts,
+    }
 
 
 def report(settings: Settings, outputs: Outputs) -> int:

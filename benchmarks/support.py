@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from benchmarks.smsc import Task
 from gateway.embedded import Probe, Server, free_port

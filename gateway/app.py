@@ -178,8 +178,6 @@ class Worker:
         if "intake" in self._tasks:
             await asyncio.wait([self._tasks["intake"]], timeout=_INTAKE_STOP_S)
         await self._cancel("intake", "fetch", "delay")
-        if "dispatch" in self._tasks and not self._tasks["dispatch"].done():
-            await self.slots.stand_still()
         await self.slots.close()
         await self._cancel(*self._tasks)
         for client in (self._jobs, self._delay_consumer, self._lane_consumer, self._producer):

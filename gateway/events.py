@@ -1,4 +1,7 @@
-"""Events: what the publisher is told. Pure: the same input gives the same `event_id`, so a repetition can be recognised."""
+"""Events: what the publisher is told. Pure: the same input gives the same `event_id`, so a repetition can be recognised.
+
+They are keyed by job, so that those of one message are in order and those of one batch in few partitions.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def of_outcome(message: Message, outcome: Outcome, lane: str) -> Record:
         outcome.error_code,
         outcome.error_text,
     )
-    return message.message_id.encode(), encode_event(event)
+    return message.job_id.encode(), encode_event(event)
 
 
 def of_receipt(
@@ -76,7 +79,7 @@ def of_receipt(
         error_code,
         error_text,
     )
-    return sent.message_id.encode(), encode_event(event)
+    return sent.job_id.encode(), encode_event(event)
 
 
 def of_orphan(lane: str, account: str, provider_message_id: str, at: datetime, error_code: str) -> Record:
@@ -108,7 +111,7 @@ def of_rejection(job: Job, message_id: str, at: datetime, error_code: str, error
         error_code=error_code,
         error_text=error_text,
     )
-    return message_id.encode(), encode_event(event)
+    return job.job_id.encode(), encode_event(event)
 
 
 def of_job(job: Job, source: str, at: datetime, rejected: int) -> Record:

@@ -46,6 +46,8 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """Parts without a final answer."""
     flying: int = 0
     """Parts that are written and not answered."""
+    claimed: bool = False
+    """Its message id is known to be ours to send: only then are tokens spent on it."""
     intended: bool = False
     opened: bool = False
     """The ledger says "certainly not under way": that has to be taken back before the next write."""
@@ -76,7 +78,6 @@ class Queue:
         "limit",
         "name",
         "owned",
-        "paused",
         "progress",
         "ready",
         "records",
@@ -100,7 +101,6 @@ class Queue:
         self.owned = False
         """Ours to forward; not so from a revoke until the assignment that gives it back."""
         self.fenced = False
-        self.paused = False
         self.recovered: dict[int, Outcome] = {}
         self.recover_before = 0
         """Offsets below it may have been written by an earlier owner: `recovered` says what it knew of them."""
@@ -130,7 +130,6 @@ class Queue:
         self.progress = Progress(start)
         self.entry.epoch = epoch
         self.fenced = False
-        self.paused = False
         self.advance(start)
         for flight in self.flights.values():
             flight.stray = True

@@ -1,7 +1,8 @@
 """The first half of a message's way: from its record to the parts that are written this turn.
 
-Admitting decodes a record and asks whether it may be written at all; choosing takes parts, most urgent class first, as tokens and
-window allow, and notes their intents and claims. Nothing here waits or writes.
+Admitting decodes and encodes a record and notes its claim, one turn before it can be written, so that a duplicate costs the
+lane no token. Choosing takes parts whose claim is known to be good, most urgent class first, as tokens and window allow, and
+notes their intents. Nothing here waits or writes.
 """
 
 from __future__ import annotations
@@ -44,17 +45,18 @@ class Forwarder:
             room = min(slot.port.room, self._batch)
             if room <= 0:
                 continue
+            lane = slot.lane
             have = 0
             for queue in slot.queues:
                 if queue.owned and not queue.fenced:
-                    if have < room and queue.records:
-                        self._admit(queue, room - have, now)
                     have += len(queue.ready)
+                    if queue.records and len(queue.ready) < lane.ahead:
+                        self._admit(queue, lane.ahead, now)
             if not have:
                 continue
-            bucket = slot.lane.bucket
-            if slot.lane.hold_until > monotonic:
-                wait = min(wait, slot.lane.hold_until - monotonic)
+            bucket = lane.bucket
+            if lane.hold_until > monotonic:
+                wait = min(wait, lane.hold_until - monotonic)
                 continue
             want = min(room, have)
             granted = bucket.take(want, monotonic)
@@ -65,7 +67,8 @@ class Forwarder:
         return chosen, wait
 
     def _admit(self, queue: Queue, room: int, now: float) -> None:
-        """Decode and encode records until `room` parts are ready; settle at once what is not to be written."""
+        """Decode, encode and claim records until `room` parts are ready; settle at once what is not to be written."""
+        turn = self._turn
         records = queue.records
         ready = queue.ready
         encode = queue.slot.lane.encoder.encode
@@ -88,9 +91,6 @@ class Forwarder:
             elif recover_before:
                 queue.recover_before = recover_before = 0
                 queue.recovered = {}
-            if message.expires_at and message.expires_at <= now:
-                self._settler.expire(flight, now)
-                continue
             try:
                 bodies = encode(message, now)
             except SMPPError as error:
@@ -108,6 +108,10 @@ class Forwarder:
                 flight.left = len(parts)
                 ready.extend(parts)
             queue.flights[offset] = flight
+            if not flight.claimed:
+                turn.claimed.append(flight)
+                turn.claims.append(f"{message.tenant}/{message.message_id}/{message.attempt}")
+                turn.claims.append(f"{message.source}|{queue.name}:{offset}")
 
     def _recover(self, flight: Flight, now: float) -> bool:
         """Whether a message that an earlier owner may have written is to be written (again)."""
@@ -119,20 +123,20 @@ class Forwarder:
         outcome = queue.recovered.get(flight.offset)
         if outcome is not None:
             if outcome.kind == "o":
-                flight.opened = flight.intended = True
+                flight.opened = flight.intended = flight.claimed = True
                 flight.ids = list(outcome.ids) if len(outcome.ids) > 1 else []
                 return True
             queue.flights[flight.offset] = flight
             self._turn.settled.append((flight, outcome))
             return False
         if self._classes.in_doubt(flight.message.class_) == "resend":
-            flight.intended = flight.in_doubt = True
+            flight.intended = flight.in_doubt = flight.claimed = True
             return True
         self._settler.give_up(flight, "ledger-lost" if queue.unsure else "crash", now)
         return False
 
     def _take(self, slot: Slot, granted: int, now: float) -> list[Part]:
-        """Take `granted` parts, and note for each message that starts with them its intent and its claim."""
+        """Take `granted` parts, and note for each message that starts with them its intent."""
         turn = self._turn
         parts: list[Part] = []
         for queue in slot.queues:
@@ -142,8 +146,10 @@ class Forwarder:
             entry = queue.entry
             touched = False
             while ready and granted:
+                flight = ready[0].flight
+                if not flight.claimed:
+                    break
                 part = ready.popleft()
-                flight = part.flight
                 message = flight.message
                 if flight.concluded:
                     continue
@@ -162,9 +168,6 @@ class Forwarder:
                     flight.intended = True
                     if flight.offset >= entry.intent:
                         entry.intent = flight.offset + 1
-                    turn.claimed.append(flight)
-                    turn.claims.append(f"{message.tenant}/{message.message_id}/{message.attempt}")
-                    turn.claims.append(f"{message.source}|{queue.name}:{flight.offset}")
                     touched = True
                 elif flight.opened:
                     flight.opened = False

@@ -32,6 +32,8 @@ log = logging.getLogger("gateway.intake")
 _CHUNK = 500
 """Recipients between two looks at the rest of the loop: a job of 10,000 must not hold up a one-time password."""
 
+_COMMIT_S = 1.0
+"""Between two commits. What is read again after a crash is produced again, and its copies meet their claims."""
 _DEAD_OCTETS = 600_000
 """Of a record that could not be read: in base64 it still fits into the million that a broker takes."""
 
@@ -73,13 +75,21 @@ class Intake:
 
     async def run(self) -> None:
         """Go on until `stop`; cancelling leaves jobs uncommitted, and they come again."""
-        while not self._stopping:
+        loop = asyncio.get_running_loop()
+        positions: dict[TopicPartition, int] = {}
+        commit_at = 0.0
+        while True:
             fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
             try:
                 fetched = await self._consumer.getmany(timeout_ms=200, max_records=200)
                 if fetched:
                     await self._take([record for records in fetched.values() for record in records])
-                    await self._consumer.commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
+                    positions |= {tp: records[-1].offset + 1 for tp, records in fetched.items()}
+                if positions and (loop.time() >= commit_at or self._stopping):
+                    commit_at = loop.time() + _COMMIT_S
+                    mine, positions = positions, {}
+                    owned = self._consumer.assignment()
+                    await self._consumer.commit({tp: offset for tp, offset in mine.items() if tp in owned})
             except (KafkaError, IllegalStateError) as error:
                 # A broker that is away, or a commit across a rebalance: the records come again, their copies meet the claims.
                 log.warning("intake: %s", error or type(error).__name__)
@@ -87,6 +97,8 @@ class Intake:
                     if tp in self._consumer.assignment():
                         self._consumer.seek(tp, records[0].offset)
                 await asyncio.sleep(0.2)
+            if self._stopping:
+                return
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         batches: Batches = {}
@@ -119,10 +131,8 @@ class Intake:
         await self._send(batches, published)
 
     async def _send(self, batches: Batches, published: list[Record]) -> None:
-        if batches:
-            await self._outbox.send(batches)
-        if published:
-            await self._outbox.send_keyed(self._kafka.events_topic, published)
+        """Messages and events at once: an event more after a crash has the same id."""
+        await asyncio.gather(self._outbox.send(batches), self._outbox.send_keyed(self._kafka.events_topic, published))
 
     async def _expand(
         self,

@@ -25,6 +25,9 @@ class Lane:
         # In UCS-2, where nothing else holds it, a part carries 67 code units, of which a character takes two at most.
         self.sure_to_fit = 33 * lane.max_parts if "ucs2" in lane.alphabets else 0
         """Length up to which a text needs no counting: it cannot take more parts than the lane allows."""
+        # A second's worth at most: what is encoded has its validity_period in it.
+        self.ahead = max(1, min(lane.window, int(lane.rate)))
+        """Parts of a queue that are kept ready, beyond those that are written."""
         self.bucket = TokenBucket(lane.rate, int(lane.burst), time.monotonic())
         self.hold_until = 0.0
         """Monotonic time before which nothing is written: the operator asked for less."""

@@ -162,7 +162,9 @@ class Event(Struct, omit_defaults=True, gc=False):
     attempt: Annotated[int, Meta(description="1 for the first; absent when nothing was tried.")] = 0
     parts: Annotated[int, Meta(description="How many SMS the text takes.")] = 0
     parts_done: Annotated[int, Meta(description="How many of them this status is known of.")] = 0
-    provider_message_id: Annotated[str, Meta(description="The operator's id of the first part, as it was given.")] = ""
+    provider_message_id: Annotated[
+        str, Meta(description="The operator's id of the part that decided, or of the first, as it was given.")
+    ] = ""
     provider_message_ids: Annotated[tuple[str, ...], Meta(description="All of them when there are several parts.")] = ()
     error_code: Annotated[str, Meta(description="Such as `ESME_RINVDSTADR`, `receipt:001`, `number`.")] = ""
     error_text: str = ""

@@ -86,6 +86,8 @@ class Outbox:
 
         Group commit: what several stages want to publish while a batch of the topic is on its way goes in the next one.
         """
+        if not records:
+            return
         group = self._groups.get(topic)
         if group is None:
             group = self._groups[topic] = _Group()

@@ -39,6 +39,27 @@ OUTCOMES = {
 }
 
 
+class Pulse:
+    """Wakes everybody who waits for it, as often as it beats."""
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Return at the next beat. Cancelling is safe."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def beat(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
 class Publisher:
     """Publishes what is settled. `capacity` is how many settled messages may wait before the dispatcher holds still."""
 
@@ -65,8 +86,8 @@ class Publisher:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """Settled attempts by lane, class and outcome."""
         self._wake = asyncio.Event()
-        self.turned = asyncio.Event()
-        """Set after every batch and every turn of the dispatcher; who waits for a queue to fall quiet looks again then."""
+        self.turned = Pulse()
+        """Beats after every batch and every turn of the dispatcher: who waits for a queue to change looks again then."""
 
     @property
     def waiting(self) -> int:
@@ -135,7 +156,7 @@ class Publisher:
                     finished[queue] = [offset]
         for queue, offsets in finished.items():
             queue.progress.done_many(offsets)
-        self.turned.set()
+        self.turned.beat()
 
     def _count(self, settled: list[Settled]) -> None:
         """By queue and kind first: two look-ups of names a message would cost more than all other counting together."""

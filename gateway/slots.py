@@ -27,9 +27,11 @@ from gateway.publisher import Publisher
 log = logging.getLogger("gateway.slots")
 
 _COMMIT_S = 1.0
-_LAST_COMMIT_S = 5.0
-"""How long the commit before a slot is let go may take: the ledger knows as much, so a broker or store that is away may not
-hold up the process that wants to stop."""
+_POLL_MS = 50
+"""A queue that gets room while others are waited for is asked for again after this."""
+_LAST_SETTLE_S = 5.0
+"""How long settling may take once all is answered, and the commit that follows: the ledger knows as much, so a broker or
+store that is away may not hold up a process that wants to stop."""
 
 
 class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -72,7 +74,10 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Stop, drain, settle, commit. Bounded by `drain_s`: what is still in flight then is the ledger's to tell."""
         try:
-            await self.stand_still()
+            self._ready.clear()
+            for queue in self._queues.values():
+                self._dispatcher.release(queue)
+            await self._settle(self._drain_s)
         except Exception as error:
             self._fail(error)
 
@@ -111,13 +116,17 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
     # The worker's loops.
 
     async def fetch(self) -> None:
-        """Bring records to the queues until cancelled; a full queue pauses its partition, and only that."""
+        """Bring records to the queues that have room, until cancelled; a queue that does not move holds up only itself."""
         while True:
             await self._ready.wait()
             if self._failed is not None:
                 raise self._failed
+            wanting = self._wanting()
+            if not wanting:
+                await self._publisher.turned.wait()
+                continue
             try:
-                fetched = await self._consumer.getmany(timeout_ms=250, max_records=2 * self._batch)
+                fetched = await self._consumer.getmany(*wanting, timeout_ms=_POLL_MS, max_records=2 * self._batch)
             except (KafkaError, IllegalStateError) as error:
                 log.warning("fetch: %s", error or type(error).__name__)
                 await asyncio.sleep(0.2)
@@ -132,7 +141,6 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 queue.records.extend(records)
             if fetched:
                 self._inbox.wake.set()
-            self._hold_back()
 
     async def commit(self) -> None:
         """Commit once a second, and earlier when a queue has used half of its span; until cancelled."""
@@ -144,32 +152,32 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             await self._ready.wait()
             await self._commit()
 
-    async def stand_still(self) -> None:
-        """Forward nothing more, drain, settle, commit; bounded. Until the next assignment nothing is fetched either."""
+    async def close(self) -> None:
+        """Forward nothing more, drain and unbind every bind, settle what that brought, commit; bounded."""
         self._ready.clear()
         for queue in self._queues.values():
             self._dispatcher.release(queue)
-        deadline = time.monotonic() + self._drain_s
+        for slot in self.slots.values():
+            self._close(slot)
+        await asyncio.gather(*self._closing)
+        self.slots.clear()
+        await self._settle(_LAST_SETTLE_S)
+
+    # Private.
+
+    async def _settle(self, patience_s: float) -> None:
+        """Wait until nothing is on its way any more, for so long at most, and commit."""
+        deadline = time.monotonic() + patience_s
         turned = self._publisher.turned
         while not all(queue.quiet for queue in self._queues.values()) and (left := deadline - time.monotonic()) > 0:
-            turned.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await turned.wait()
         try:
-            async with asyncio.timeout(_LAST_COMMIT_S):
+            async with asyncio.timeout(_LAST_SETTLE_S):
                 await self._commit()
         except TimeoutError:
-            log.warning("commit: no answer within %g s, the next owner reads the ledger instead", _LAST_COMMIT_S)
-
-    async def close(self) -> None:
-        """Unbind everything, each bind once its window is empty; bounded."""
-        for slot in self.slots.values():
-            self._close(slot)
-        self.slots.clear()
-        await asyncio.gather(*self._closing)
-
-    # Private.
+            log.warning("commit: no answer within %g s, the next owner reads the ledger instead", _LAST_SETTLE_S)
 
     async def _commit(self) -> None:
         positions = {
@@ -231,17 +239,16 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _hold_back(self) -> None:
-        """Pause queues that have enough, resume those that are running dry; half way between is hysteresis."""
+    def _wanting(self) -> list[TopicPartition]:
+        """Queues that have room for more records.
+
+        The others are left out of the poll, not paused: aiokafka throws away what it has fetched of a paused partition.
+        """
         high = max(self._batch, self._buffered // max(1, len(self._queues)))
+        wanting = []
         for tp, queue in self._queues.items():
-            waiting = len(queue.records)
-            if queue.paused:
-                if waiting <= high // 2:
-                    queue.paused = False
-                    self._consumer.resume(tp)
-            elif waiting >= high:
-                queue.paused = True
-                self._consumer.pause(tp)
             if queue.progress.position - queue.committed > SPAN // 2:
                 self._commit_now.set()
+            if len(queue.records) < high:
+                wanting.append(tp)
+        return wanting

@@ -63,7 +63,7 @@ def consumer(kafka: Kafka, stage: str, assignor: Any = RoundRobinPartitionAssign
         max_poll_interval_ms=600_000,
         fetch_max_wait_ms=kafka.fetch_wait_ms,
         max_partition_fetch_bytes=1_048_576,
-        fetch_max_bytes=8_388_608,
+        fetch_max_bytes=2_097_152,
         metadata_max_age_ms=60_000,
     )
 

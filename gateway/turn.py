@@ -20,7 +20,7 @@ class Turn:
         self.touched: dict[str, Queue] = {}
         """Queues whose entry has something for the ledger."""
         self.claimed: list[Flight] = []
-        """What is written for the first time, in the order of `claims`."""
+        """What was admitted this turn, in the order of `claims`."""
         self.claims: list[str] = []
         self.rows: list[Any] = []
         self.doubts: list[Any] = []

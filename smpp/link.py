@@ -151,7 +151,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def abort(self, reason: str) -> None:
-        """Drop the socket at once."""
+        """Drop the socket at once; what was unanswered is handed over first."""
         if self.session.state is not State.CLOSED:
             self._hand_over([self.session.close(reason)])
         if self._transport is not None:
@@ -239,8 +239,8 @@ class Link:
 
     @property
     def room(self) -> int:
-        """Requests that `submit` takes now; 0 while not bound."""
-        return self._connection.session.room
+        """Requests that may be submitted now; 0 while not bound, and once `close` has been called."""
+        return 0 if self._stopping.is_set() else self._connection.session.room
 
     @property
     def in_flight(self) -> int:
@@ -273,8 +273,8 @@ class Link:
         Cancelling it leaves the socket to the operating system.
         """
         self._stopping.set()
+        await self.drained(self.config.drain)
         if self.bound:
-            await self.drained(self.config.drain)
             self._connection.session.unbind(asyncio.get_running_loop().time())
             self._connection.flush()
             with contextlib.suppress(TimeoutError):

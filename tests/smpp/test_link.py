@@ -654,9 +654,32 @@ async def test_close_drains_and_unbinds() -> None:
     async with smsc(script) as server, linked(server.port) as (link, owner):
         await owner.bound()
         link.submit([(BODY, "first")])
-        await link.close()
+        closing = asyncio.create_task(link.close())
+        await asyncio.sleep(0)
+        assert (link.bound, link.room) == (True, 0)
+        await closing
         assert owner.rest() == [Response("first", 0, "a"), Closed("unbound", [], clean=True)]
         assert (link.bound, link.room) == (False, 0)
+
+
+async def test_close_while_the_smsc_unbinds() -> None:
+    """Closing a link that the SMSC is unbinding waits for the answers that are still to come."""
+
+    async def unbind(peer: Peer) -> None:
+        await peer.take_bind()
+        first, second = await peer.expect(C.SUBMIT_SM), await peer.expect(C.SUBMIT_SM)
+        peer.send(submit_resp(first, "a"), HEADER.pack(16, C.UNBIND, 0, 77))
+        await asyncio.sleep(0.02)
+        peer.send(submit_resp(second, "b"))
+        await peer.expect(C.UNBIND_RESP)
+
+    async with smsc(unbind) as server, linked(server.port) as (link, owner):
+        await owner.bound()
+        link.submit([(BODY, "first"), (BODY, "second")])
+        assert await owner.next() == Response("first", 0, "a")
+        assert not link.bound
+        await link.close()
+        assert owner.rest() == [Response("second", 0, "b"), Closed("unbound by the peer", [], clean=True)]
 
 
 async def test_close_with_a_silent_peer() -> None:
