@@ -130,28 +130,26 @@ class Outbox:
                     if append(timestamp=now, key=key, value=value) is None:
                         break
                     end += 1
-                if end == start:
-                    raise MessageSizeTooLargeError(f"a record of {len(records[start][1])} octets for {topic}")
                 chunk = records[start:end]
                 start = end
                 try:
                     future = await self._producer.send_batch(builder, topic, partition=partition)
                 except KafkaError as error:
-                    self._note(error)
+                    self._failed(error)
                     failed.append(((topic, partition), chunk))
                 else:
                     pending.append((future, (topic, partition), chunk))
         for future, where, chunk in pending:
             try:
                 await future
-            except MessageSizeTooLargeError:
-                raise
             except KafkaError as error:
-                self._note(error)
+                self._failed(error)
                 failed.append((where, chunk))
         return failed
 
-    def _note(self, error: KafkaError) -> None:
+    def _failed(self, error: KafkaError) -> None:
+        if isinstance(error, MessageSizeTooLargeError):
+            raise error
         if not self.away:
             self.away = True
             log.error("kafka away, stages that produce stand still reason=%r", str(error) or type(error).__name__)

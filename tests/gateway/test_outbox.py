@@ -1,0 +1,113 @@
+"""Producing by the batch, on a producer that fails as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from gateway.outbox import Outbox, partition_of
+
+
+class Producer:
+    """Keeps what was sent; `failures` are raised first, one a batch; `hold` keeps acknowledgements back."""
+
+    def __init__(self, partitions: int = 1, batch_octets: int = 10_000) -> None:
+        self.sent: list[tuple[str, int, int]] = []
+        self.failures: list[Exception] = []
+        self.hold: asyncio.Event | None = None
+        self._partitions = partitions
+        self._batch_octets = batch_octets
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(self._batch_octets, 0)
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return set(range(self._partitions))
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.sent.append((topic, partition, batch.record_count()))
+        if self.hold is not None:
+            await self.hold.wait()
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+async def test_one_batch_for_each_partition() -> None:
+    """However many records, a partition gets one batch of them."""
+    producer = Producer()
+    await Outbox(producer).send({("a", 0): [(b"k", b"v")] * 50, ("a", 1): [(b"k", b"v")] * 7})
+    assert producer.sent == [("a", 0, 50), ("a", 1, 7)]
+
+
+async def test_a_full_batch_is_followed_by_another() -> None:
+    """What a batch has no room for goes in the next, in order."""
+    producer = Producer(batch_octets=1_000)
+    await Outbox(producer).send({("a", 0): [(None, b"v" * 300)] * 7})
+    assert len(producer.sent) > 1
+    assert sum(count for _, _, count in producer.sent) == 7
+
+
+async def test_what_failed_is_sent_again_until_it_is_there() -> None:
+    """A broker that is away means waiting: the call returns when everything was acknowledged."""
+    producer = Producer()
+    producer.failures = [KafkaConnectionError("away"), KafkaConnectionError("away")]
+    outbox = Outbox(producer)
+    await outbox.send({("a", 0): [(b"k", b"v")] * 3})
+    assert producer.sent == [("a", 0, 3)]
+    assert not outbox.away
+
+
+async def test_a_record_that_no_broker_takes_is_an_error() -> None:
+    """Repeating would last for ever."""
+    producer = Producer()
+    producer.failures = [MessageSizeTooLargeError()]
+    with pytest.raises(MessageSizeTooLargeError):
+        await Outbox(producer).send({("a", 0): [(None, b"v")]})
+
+
+async def test_stages_that_publish_at_the_same_time_share_a_batch() -> None:
+    """What is published while a batch is on its way goes in one batch behind it."""
+    producer = Producer()
+    producer.hold = asyncio.Event()
+    outbox = Outbox(producer)
+    first = asyncio.create_task(outbox.send_keyed("events", [(b"k", b"1")]))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(outbox.send_keyed("events", [(b"k", b"v")] * 5)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in (first, *others))
+    producer.hold.set()
+    await asyncio.gather(first, *others)
+    assert producer.sent == [("events", 0, 1), ("events", 0, 15)]
+
+
+async def test_a_cancelled_sender_leaves_the_batch_to_the_next() -> None:
+    """Nobody who waits for a shared batch is told that it was sent when it was not."""
+    producer = Producer()
+    producer.hold = asyncio.Event()
+    outbox = Outbox(producer)
+    first = asyncio.create_task(outbox.send_keyed("events", [(b"k", b"1")]))
+    await asyncio.sleep(0)
+    leader = asyncio.create_task(outbox.send_keyed("events", [(b"k", b"2")]))
+    follower = asyncio.create_task(outbox.send_keyed("events", [(b"k", b"3")]))
+    await asyncio.sleep(0)
+    leader.cancel()
+    producer.hold.set()
+    await asyncio.gather(first, follower)
+    assert sum(count for _, _, count in producer.sent) >= 2 + 1
+    assert leader.cancelled()
+
+
+async def test_keys_decide_the_partition() -> None:
+    """The same key always goes to the same partition, and records keep their order in it."""
+    producer = Producer(partitions=4)
+    await Outbox(producer).send_keyed("events", [(b"job-%d" % (n % 3), b"v") for n in range(30)])
+    expected = {partition_of(b"job-%d" % n, 4) for n in range(3)}
+    assert {partition for _, partition, _ in producer.sent} == expected
+    assert sum(count for _, _, count in producer.sent) == 30
