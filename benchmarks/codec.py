@@ -22,7 +22,8 @@ from smpplib import smpp as smpplib
 from benchmarks.support import machine, versions
 from smpp import receipt
 from smpp.constants import CommandId, Tag
-from smpp.pdu import BindTransceiver, DeliverSM, SubmitEncoder, encode_response
+from smpp.encoder import SubmitEncoder
+from smpp.pdu import BindTransceiver, DeliverSM, encode_response
 from smpp.session import Role, Session
 
 TARGET = 15

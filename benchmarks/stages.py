@@ -29,6 +29,8 @@ from smpp.session import Role, Session, State
 _BATCH = 100
 _REPEATS = 200
 
+_RECEIPT = b"id:%d sub:001 dlvrd:001 submit date:2611220130 done date:2611220130 stat:DELIVRD err:000 text:Hola"
+
 _CONFIG = """
 [kafka]
 bootstrap = "localhost:9092"
@@ -179,8 +181,7 @@ async def _measure() -> dict[str, float]:
                 source_addr=f"5730{n:08d}",
                 destination_addr="89000",
                 esm_class=4,
-                short_message=b"id:%d sub:001 dlvrd:001 submit date:2611220130 done date:2611220130 stat:DELIVRD err:000 text:Hola"
-                % (10_000_000 + n),
+                short_message=_RECEIPT % (10_000_000 + n),
             ).encode(n + 1)
             for n in range(_BATCH)
         )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from smpp.constants import CommandStatus
+from smpp.events import LateResponse, Response
 from smpp.link import Link
 from smpp.pdu import DataSM, DeliverSM
-from smpp.session import LateResponse, Response
 
 if TYPE_CHECKING:
     from gateway.providers.smpp import SmppPort

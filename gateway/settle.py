@@ -18,8 +18,8 @@ from gateway.providers.smpp import disposition, error_name
 from gateway.retry import next_attempt
 from gateway.turn import Turn
 from smpp.errors import SMPPError
+from smpp.events import LateResponse, Response
 from smpp.receipt import canonical_resp
-from smpp.session import LateResponse, Response
 
 THROTTLE_PAUSE_S = 1.0
 """Silence of a lane after ESME_RTHROTTLED; Kannel's default. All that a window bounces counts as one signal."""

@@ -23,8 +23,9 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from smpp.constants import CommandStatus, status_name
+from smpp.events import Closed, Event
 from smpp.pdu import Bind, BindReceiver, BindResp, BindTransceiver, BindTransmitter, DataSM, DeliverSM
-from smpp.session import Closed, Event, Role, Session, State
+from smpp.session import Role, Session, State
 
 __all__ = ["BindConfig", "BindKind", "Failure", "FailureKind", "Handler", "Link", "reconnect_delay"]
 

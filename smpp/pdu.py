@@ -4,8 +4,8 @@ A body is decoded by `decode(command_id, body, sequence_number)`; a PDU gives it
 specification's. Text of the protocol (addresses, ids) is `str`, read as Latin-1 so that no octet of a peer can fail;
 `short_message` stays `bytes`. Optional parameters are a mapping of tag to value, unknown ones included.
 
-The two bodies of the hot path have their own code: `SubmitEncoder` joins what is constant for an account with what changes
-from message to message, `DeliveryReader` remembers what does not change from one `deliver_sm` of a session to the next.
+Of the two bodies on the hot path, submit_sm has an encoder of its own in `encoder.py`, and `DeliveryReader` remembers what does
+not change from one `deliver_sm` of a session to the next.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ __all__ = [
     "DataSM",
     "DeliverSM",
     "DeliveryReader",
-    "SubmitEncoder",
     "SubmitSM",
     "decode",
     "encode_response",
@@ -47,7 +46,6 @@ TLVs: TypeAlias = Mapping[int, bytes]
 NO_TLVS: TLVs = MappingProxyType({})
 
 _TLV = struct.Struct(">HH")
-_SM_LENGTH = tuple(bytes((n,)) for n in range(255))  # at most 254 (§5.2.21): one more finds nothing here
 
 
 def encode_tlv(tag: int, value: bytes) -> bytes:
@@ -75,7 +73,7 @@ def _decode_tlvs(body: bytes, at: int) -> TLVs:
     return tlvs
 
 
-def _c_octet(value: str, size: int, field: str) -> bytes:
+def c_octet(value: str, size: int, field: str) -> bytes:
     """`value` with its NUL; refused, never cut, when it does not fit in `size` octets (§3.1)."""
     octets = value.encode("latin-1")
     if len(octets) >= size or b"\0" in octets:
@@ -142,11 +140,11 @@ class Bind(PDU, gc=False):
     def encode_body(self) -> bytes:
         return b"".join(
             (
-                _c_octet(self.system_id, 16, "system_id"),
-                _c_octet(self.password, 9, "password"),
-                _c_octet(self.system_type, 13, "system_type"),
+                c_octet(self.system_id, 16, "system_id"),
+                c_octet(self.password, 9, "password"),
+                c_octet(self.system_type, 13, "system_type"),
                 bytes((self.interface_version, self.addr_ton, self.addr_npi)),
-                _c_octet(self.address_range, 41, "address_range"),
+                c_octet(self.address_range, 41, "address_range"),
             )
         )
 
@@ -218,14 +216,14 @@ class _ShortMessage(PDU, gc=False):
             raise ValueError("short_message holds at most 254 octets: segment it or use message_payload")
         return b"".join(
             (
-                _c_octet(self.service_type, 6, "service_type"),
+                c_octet(self.service_type, 6, "service_type"),
                 bytes((self.source_addr_ton, self.source_addr_npi)),
-                _c_octet(self.source_addr, 21, "source_addr"),
+                c_octet(self.source_addr, 21, "source_addr"),
                 bytes((self.dest_addr_ton, self.dest_addr_npi)),
-                _c_octet(self.destination_addr, 21, "destination_addr"),
+                c_octet(self.destination_addr, 21, "destination_addr"),
                 bytes((self.esm_class, self.protocol_id, self.priority_flag)),
-                _c_octet(self.schedule_delivery_time, 17, "schedule_delivery_time"),
-                _c_octet(self.validity_period, 17, "validity_period"),
+                c_octet(self.schedule_delivery_time, 17, "schedule_delivery_time"),
+                c_octet(self.validity_period, 17, "validity_period"),
                 bytes((self.registered_delivery, self.replace_if_present_flag, self.data_coding)),
                 bytes((self.sm_default_msg_id, len(self.short_message))),
                 self.short_message,
@@ -360,11 +358,11 @@ class DataSM(PDU, gc=False):
     def encode_body(self) -> bytes:
         return b"".join(
             (
-                _c_octet(self.service_type, 6, "service_type"),
+                c_octet(self.service_type, 6, "service_type"),
                 bytes((self.source_addr_ton, self.source_addr_npi)),
-                _c_octet(self.source_addr, 65, "source_addr"),
+                c_octet(self.source_addr, 65, "source_addr"),
                 bytes((self.dest_addr_ton, self.dest_addr_npi)),
-                _c_octet(self.destination_addr, 65, "destination_addr"),
+                c_octet(self.destination_addr, 65, "destination_addr"),
                 bytes((self.esm_class, self.registered_delivery, self.data_coding)),
                 _encode_tlvs(self.tlvs),
             )
@@ -408,66 +406,3 @@ def decode(command_id: int, body: bytes, sequence_number: int) -> Request | None
 def encode_response(command_id: int, command_status: int, sequence_number: int, body: bytes = b"") -> bytes:
     """A response PDU. For submit_sm_resp and deliver_sm_resp the body is the message_id with its NUL."""
     return HEADER.pack(16 + len(body), command_id, command_status, sequence_number) + body
-
-
-class SubmitEncoder:
-    """Makes bodies of submit_sm for one source address and one set of flags.
-
-    `service_type`, source, destination TON/NPI and `registered_delivery` are constant for a lane, so they are encoded once.
-    Raises ValueError at construction for a field that does not fit: nothing is ever cut.
-    """
-
-    __slots__ = ("_flags", "_prefix", "_registered")
-
-    def __init__(
-        self,
-        *,
-        source_addr: str,
-        source_addr_ton: int,
-        source_addr_npi: int,
-        dest_addr_ton: int,
-        dest_addr_npi: int,
-        service_type: str = "",
-        registered_delivery: int = 1,
-    ) -> None:
-        self._prefix = b"".join(
-            (
-                _c_octet(service_type, 6, "service_type"),
-                bytes((source_addr_ton, source_addr_npi)),
-                _c_octet(source_addr, 21, "source_addr"),
-                bytes((dest_addr_ton, dest_addr_npi)),
-            )
-        )
-        self._registered = bytes((0, registered_delivery, 0))
-        self._flags: dict[tuple[int, int, int], tuple[bytes, bytes]] = {}
-
-    def encode(
-        self,
-        destination_addr: str,
-        short_message: bytes,
-        esm_class: int = 0,
-        data_coding: int = 0,
-        priority_flag: int = 0,
-        validity_period: bytes = b"",
-        tlvs: bytes = b"",
-    ) -> bytes:
-        """A body. `destination_addr` is at most 20 digits without `+`, `validity_period` has no NUL, `tlvs` are encoded."""
-        key = (esm_class, data_coding, priority_flag)
-        flags = self._flags.get(key)
-        if flags is None:
-            flags = self._flags[key] = (
-                bytes((0, esm_class, 0, priority_flag, 0)),
-                self._registered + bytes((data_coding, 0)),
-            )
-        return b"".join(
-            (
-                self._prefix,
-                destination_addr.encode("latin-1"),
-                flags[0],
-                validity_period,
-                flags[1],
-                _SM_LENGTH[len(short_message)],
-                short_message,
-                tlvs,
-            )
-        )

@@ -19,26 +19,14 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, TypeAlias
-
-import msgspec
+from typing import Any
 
 from smpp.constants import RESPONSE, CommandId, CommandStatus
 from smpp.errors import FramingError, LocalProtocolError, MalformedPDU
+from smpp.events import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.pdu import HEADER, Bind, BindResp, DataSM, DeliverSM, DeliveryReader, SubmitSM, decode, encode_response
 
-__all__ = [
-    "Closed",
-    "Event",
-    "Expired",
-    "LateResponse",
-    "Malformed",
-    "Response",
-    "Role",
-    "Session",
-    "State",
-    "Unexpected",
-]
+__all__ = ["Role", "Session", "State"]
 
 MAX_SEQUENCE_NUMBER = 0x7FFFFFFF  # §5.1.4
 MAX_PDU = 65_536 + 512
@@ -92,64 +80,6 @@ _TAKING = {
     Role.ESME: (State.BOUND_RX, State.BOUND_TRX, State.UNBINDING),
     Role.SMSC: (State.BOUND_TX, State.BOUND_TRX, State.UNBINDING),
 }
-
-
-class Response(msgspec.Struct, gc=False):
-    """The peer answered a request: `context` is what came with it, `message_id` is empty where the answer has none."""
-
-    context: Any
-    command_status: int
-    message_id: str
-
-
-class LateResponse(msgspec.Struct, gc=False):
-    """An answer to a request that had already ended in `Expired`."""
-
-    context: Any
-    command_status: int
-    message_id: str
-
-
-class Expired(msgspec.Struct, gc=False):
-    """No answer within the response timeout: whether the request was accepted is unknown."""
-
-    context: Any
-
-
-class Malformed(msgspec.Struct, gc=False):
-    """The peer sent a PDU that could not be read; it was nacked."""
-
-    command_id: int
-    reason: str
-
-
-class Unexpected(msgspec.Struct, gc=False):
-    """A response to nothing we asked, or a request that this state or role does not take; it was refused."""
-
-    command_id: int
-
-
-class Closed(msgspec.Struct):
-    """The session is over. `unanswered` are the contexts whose outcome is unknown; `clean` after an orderly unbind."""
-
-    reason: str
-    unanswered: list[Any]
-    clean: bool = False
-
-
-Event: TypeAlias = (
-    Response
-    | LateResponse
-    | Expired
-    | Malformed
-    | Unexpected
-    | Closed
-    | Bind
-    | BindResp
-    | SubmitSM
-    | DeliverSM
-    | DataSM
-)
 
 
 class Session:

@@ -104,7 +104,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def _bound(item: pytest.Function) -> float:
     """Seconds that a test may take. The plugin's own signal is swallowed by uvloop, and the test would hang."""
     marker = item.get_closest_marker("timeout")
-    return float(marker.args[0] if marker else item.config.getini("timeout"))
+    return float((marker.args[0] if marker else item.config.getini("timeout")) or 120)
 
 
 async def _leaving_nothing_behind(test: Coroutine[object, object, None], seconds: float) -> None:

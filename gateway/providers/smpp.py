@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from gateway.errors import Disposition
 from gateway.model import Message, TrafficClass
 from smpp.constants import CommandStatus, status_name
+from smpp.encoder import SubmitEncoder
+from smpp.events import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.link import BindConfig, BindKind, Failure, Link
-from smpp.pdu import DataSM, DeliverSM, SubmitEncoder
+from smpp.pdu import DataSM, DeliverSM
 from smpp.segment import TextEncoder
-from smpp.session import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 
 if TYPE_CHECKING:
     from gateway import config

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from smpp.constants import CommandId, CommandStatus
+from smpp.events import Closed, Event, Expired, Malformed, Response, Unexpected
 from smpp.pdu import Bind, BindTransmitter, DataSM, SubmitSM
-from smpp.session import Closed, Event, Expired, Malformed, Response, Session, Unexpected
+from smpp.session import Session
 from smpp.simulator.account import Account
 from smpp.simulator.agenda import Agenda
 
@@ -276,6 +277,7 @@ class Connection(asyncio.Protocol):
         if self._pump is not None:
             pump, self._pump = self._pump, None
             pump.connections.remove(self)
+            pump.account.counts.unbinds += closed.clean
             pump.account.closed(self.number, closed.unanswered)
             pump.push(now)
 

@@ -29,6 +29,8 @@ class Counts(msgspec.Struct):
     binds: int = 0
     max_binds: int = 0
     total_binds: int = 0
+    unbinds: int = 0
+    """Of the binds that are over, those that ended with an unbind from either side."""
     refused_binds: int = 0
     accepted: int = 0
     """submit_sm answered 0, or accepted and left unanswered."""

@@ -51,7 +51,13 @@ async def test_events_say_what_the_publisher_needs_to_know(stage: Stages) -> Non
         submitted, delivered = site.tally.of("m1")
         for event in (submitted, delivered):
             assert (event.job_id, event.campaign, event.tenant, event.class_) == ("j", "c1", "banco", "otp")
-            assert (event.lane, event.channel, event.attempt, event.parts, event.parts_done) == ("alpha", "sms", 1, 1, 1)
+            assert (event.lane, event.channel, event.attempt, event.parts, event.parts_done) == (
+                "alpha",
+                "sms",
+                1,
+                1,
+                1,
+            )
             assert event.provider_message_id == "4711"
         assert (submitted.status, delivered.status) == (EventStatus.SUBMITTED, EventStatus.DELIVERED)
         accepted = next(event for event in site.tally.events.values() if event.status == EventStatus.ACCEPTED)

@@ -23,6 +23,8 @@ from smpplib.client import Client
 from smpplib.exceptions import PDUError
 
 from smpp.constants import CommandId, CommandStatus, Tag
+from smpp.encoder import SubmitEncoder
+from smpp.events import Response, Unexpected
 from smpp.pdu import (
     HEADER,
     Bind,
@@ -31,13 +33,12 @@ from smpp.pdu import (
     BindTransmitter,
     DataSM,
     DeliverSM,
-    SubmitEncoder,
     SubmitSM,
     decode,
     encode_response,
     encode_tlv,
 )
-from smpp.session import Response, Role, Session, State, Unexpected
+from smpp.session import Role, Session, State
 
 OCTET = st.integers(0, 255)
 ALPHABET = string.ascii_letters + string.digits + "+ñé"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smpp.encoder import SubmitEncoder
 from smpp.errors import MalformedPDU
 from smpp.pdu import (
     BindReceiver,
@@ -14,7 +15,6 @@ from smpp.pdu import (
     DeliverSM,
     DeliveryReader,
     Request,
-    SubmitEncoder,
     SubmitSM,
     decode,
     encode_tlv,

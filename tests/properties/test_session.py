@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from smpp.constants import CommandId
+from smpp.events import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.pdu import (
     HEADER,
     Bind,
@@ -21,19 +22,7 @@ from smpp.pdu import (
     SubmitSM,
     encode_response,
 )
-from smpp.session import (
-    MAX_SEQUENCE_NUMBER,
-    Closed,
-    Event,
-    Expired,
-    LateResponse,
-    Malformed,
-    Response,
-    Role,
-    Session,
-    State,
-    Unexpected,
-)
+from smpp.session import MAX_SEQUENCE_NUMBER, Role, Session, State
 
 EVENTS = Response | LateResponse | Expired | Malformed | Unexpected | Closed | Bind | SubmitSM | DeliverSM | DataSM
 REQUESTS = (CommandId.SUBMIT_SM, CommandId.DELIVER_SM)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from smpp.constants import CommandId, CommandStatus
 from smpp.errors import LocalProtocolError
+from smpp.events import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.link import BindConfig, BindKind, Failure, FailureKind, Link, reconnect_delay
 from smpp.pdu import HEADER, BindTransceiver, DeliverSM, SubmitSM, decode, encode_response
-from smpp.session import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 
 C = CommandId
 S = CommandStatus

@@ -11,6 +11,7 @@ import pytest
 
 from smpp import pdu as pdus
 from smpp.constants import CommandId, CommandStatus
+from smpp.encoder import SubmitEncoder
 from smpp.errors import MalformedPDU
 from smpp.pdu import (
     HEADER,
@@ -20,7 +21,6 @@ from smpp.pdu import (
     DataSM,
     DeliverSM,
     DeliveryReader,
-    SubmitEncoder,
     SubmitSM,
     decode,
     encode_response,

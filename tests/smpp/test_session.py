@@ -8,6 +8,7 @@ import pytest
 
 from smpp.constants import CommandId, CommandStatus
 from smpp.errors import LocalProtocolError
+from smpp.events import Closed, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.pdu import (
     HEADER,
     Bind,
@@ -20,19 +21,7 @@ from smpp.pdu import (
     SubmitSM,
     encode_response,
 )
-from smpp.session import (
-    MAX_PDU,
-    MAX_SEQUENCE_NUMBER,
-    Closed,
-    Expired,
-    LateResponse,
-    Malformed,
-    Response,
-    Role,
-    Session,
-    State,
-    Unexpected,
-)
+from smpp.session import MAX_PDU, MAX_SEQUENCE_NUMBER, Role, Session, State
 
 C = CommandId
 S = CommandStatus

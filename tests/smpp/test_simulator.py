@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from smpp.constants import CommandId, CommandStatus
+from smpp.events import Closed, Event, Expired, LateResponse, Response
 from smpp.link import BindConfig, BindKind, Failure, FailureKind, Link
 from smpp.pdu import HEADER, BindReceiver, BindTransceiver, BindTransmitter, DataSM, DeliverSM, SubmitSM
 from smpp.receipt import parse
-from smpp.session import Closed, Event, Expired, LateResponse, Response
 from smpp.simulator import GARBAGE, Account, Behaviour, Simulator
 
 C = CommandId

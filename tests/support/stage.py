@@ -106,7 +106,9 @@ class Stage:
         return GatewayProcess(self.file(instance), self._folder / f"{instance}.log")
 
     @asynccontextmanager
-    async def worker(self, instance: str = "a", kind: Callable[[config.Config], Worker] = Worker) -> AsyncIterator[Worker]:
+    async def worker(
+        self, instance: str = "a", kind: Callable[[config.Config], Worker] = Worker
+    ) -> AsyncIterator[Worker]:
         """A gateway within this process. What ends one of its loops ends the test; leaving stops it as SIGTERM does."""
         worker = kind(self.configure(instance))
         await worker.start()
