@@ -67,6 +67,10 @@ class Intake:
         self._partitions: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         """messages, rejected, dead."""
+        self._positions: dict[TopicPartition, int] = {}
+        self._commit_at = 0.0
+        self._telling: list[asyncio.Task[None]] = []
+        """Events that are being produced; there before the commit."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -75,30 +79,39 @@ class Intake:
 
     async def run(self) -> None:
         """Go on until `stop`; cancelling leaves jobs uncommitted, and they come again."""
-        loop = asyncio.get_running_loop()
-        positions: dict[TopicPartition, int] = {}
-        commit_at = 0.0
-        while True:
-            fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
-            try:
-                fetched = await self._consumer.getmany(timeout_ms=200, max_records=200)
-                if fetched:
-                    await self._take([record for records in fetched.values() for record in records])
-                    positions |= {tp: records[-1].offset + 1 for tp, records in fetched.items()}
-                if positions and (loop.time() >= commit_at or self._stopping):
-                    commit_at = loop.time() + _COMMIT_S
-                    mine, positions = positions, {}
-                    owned = self._consumer.assignment()
-                    await self._consumer.commit({tp: offset for tp, offset in mine.items() if tp in owned})
-            except (KafkaError, IllegalStateError) as error:
-                # A broker that is away, or a commit across a rebalance: the records come again, their copies meet the claims.
-                log.warning("intake: %s", error or type(error).__name__)
-                for tp, records in fetched.items():
-                    if tp in self._consumer.assignment():
-                        self._consumer.seek(tp, records[0].offset)
-                await asyncio.sleep(0.2)
-            if self._stopping:
-                return
+        try:
+            while not await self._turn():
+                pass
+        finally:
+            for task in self._telling:
+                task.cancel()
+
+    async def _turn(self) -> bool:
+        """One poll, and once a second a commit; True when that was the last."""
+        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=200, max_records=200)
+            if fetched:
+                await self._take([record for records in fetched.values() for record in records])
+                self._positions |= {tp: records[-1].offset + 1 for tp, records in fetched.items()}
+            if self._positions and (self._stopping or time.monotonic() >= self._commit_at):
+                await self._commit()
+        except (KafkaError, IllegalStateError) as error:
+            # A broker that is away, or a commit across a rebalance: the records come again, their copies meet the claims.
+            log.warning("intake: %s", error or type(error).__name__)
+            for tp, records in fetched.items():
+                if tp in self._consumer.assignment():
+                    self._consumer.seek(tp, records[0].offset)
+            await asyncio.sleep(0.2)
+        return self._stopping
+
+    async def _commit(self) -> None:
+        self._commit_at = time.monotonic() + _COMMIT_S
+        telling, self._telling = self._telling, []
+        await asyncio.gather(*telling)
+        positions, self._positions = self._positions, {}
+        owned = self._consumer.assignment()
+        await self._consumer.commit({tp: offset for tp, offset in positions.items() if tp in owned})
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         batches: Batches = {}
@@ -131,8 +144,12 @@ class Intake:
         await self._send(batches, published)
 
     async def _send(self, batches: Batches, published: list[Record]) -> None:
-        """Messages and events at once: an event more after a crash has the same id."""
-        await asyncio.gather(self._outbox.send(batches), self._outbox.send_keyed(self._kafka.events_topic, published))
+        """Messages before anything else is read; what is told about them only has to be there before the commit."""
+        if published:
+            telling = self._outbox.send_keyed(self._kafka.events_topic, published)
+            self._telling.append(asyncio.create_task(telling, name="intake events"))
+        if batches:
+            await self._outbox.send(batches)
 
     async def _expand(
         self,

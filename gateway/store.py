@@ -85,7 +85,10 @@ class Store:
             await connection.connect()  # type: ignore[no-untyped-call]
             self._connection = connection
         packed = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub means tuples of any length
-        await connection.send_packed_command(packed, check_health=False)
+        try:
+            await connection.send_packed_command(packed, check_health=False)
+        except RuntimeError as error:  # how uvloop says that the transport is closed
+            raise exceptions.ConnectionError(str(error)) from error
         return await connection.read_response(disable_decoding=True)
 
     async def _drop(self) -> None:
