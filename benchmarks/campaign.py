@@ -96,10 +96,12 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.repeated = 0
         """Final events beyond the first of a message."""
-        self.first_at = 0.0
-        """When the gateway made its first event, Unix seconds."""
+        self.first_at = float("inf")
+        """When the gateway made its first event, by the timestamp of the record: Unix seconds."""
         self.last_at = 0.0
-        """When the last event was seen."""
+        """The same of the last."""
+        self.seen_at = 0.0
+        """When we last saw any."""
 
     def take(self, records: Iterable[ConsumerRecord]) -> None:
         counts: dict[bytes, int] = {}
@@ -123,12 +125,11 @@ class Tally:
         """Read events until cancelled."""
         while True:
             fetched: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(timeout_ms=1000)
-            if fetched and not self.first_at:
-                self.first_at = min(records[0].timestamp for records in fetched.values()) / 1000
             for records in fetched.values():
                 self.take(records)
-            if fetched:
-                self.last_at = time.time()
+                self.first_at = min(self.first_at, records[0].timestamp / 1000)
+                self.last_at = max(self.last_at, records[-1].timestamp / 1000)
+                self.seen_at = time.time()
 
 
 _FINAL = {EventStatus(status).value.encode() for status in FINAL}

@@ -99,7 +99,7 @@ class Run:
         """Take a yardstick now and then until cancelled; a paced campaign is not held up by it, and takes none."""
         while self._settings.offered is None:
             await asyncio.sleep(_YARDSTICK_EVERY_S)
-            if self._tally.last_at:
+            if self._tally.seen_at:
                 self.yardsticks.append(await asyncio.to_thread(yardstick_us))
 
     def _make(self, first: int, messages: int) -> Campaign:
@@ -130,7 +130,7 @@ class Run:
             if not self._gateway.running:
                 _say(f"the gateway has ended\n{self._gateway.log_end()}")
                 break
-            if now - max(began, tally.last_at) > _PATIENCE_S:
+            if now - max(began, tally.seen_at) > _PATIENCE_S:
                 _say(f"nothing happens any more\n{self._gateway.log_end()}")
                 break
             if now - said >= 1:
@@ -214,7 +214,9 @@ async def _kafka(gateway: config.Config) -> AsyncIterator[tuple[AIOKafkaProducer
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         auto_offset_reset="earliest",
+        # Seldom and much: our own CPU time is the gateway's loss where they share a machine.
         fetch_max_wait_ms=100,
+        fetch_min_bytes=2**17,
         fetch_max_bytes=4 * 2**20,
     )
     partitions = range(gateway.kafka.events_partitions)

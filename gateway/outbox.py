@@ -25,6 +25,9 @@ Record: TypeAlias = tuple[bytes | None, bytes]
 Batches: TypeAlias = dict[tuple[str, int], list[Record]]
 """(topic, partition) → records."""
 
+_SILENCE_S = 3.0
+"""Kafka acknowledges within milliseconds: after so long it counts as away, though we go on waiting."""
+
 
 def partition_of(key: bytes, partitions: int) -> int:
     """Stable over processes and versions: the order of one person's messages hangs on it."""
@@ -74,9 +77,14 @@ class Outbox:
         """
         delay = 0.05
         left: Iterable[tuple[tuple[str, int], list[Record]]] = batches.items()
-        while left := await self._attempt(left):
-            await asyncio.sleep(delay)
-            delay = min(1.0, delay * 2)
+        # aiokafka takes its request timeout to find out; who looks at the log or the health page should know before.
+        watch = asyncio.get_running_loop().call_later(_SILENCE_S, self._note, f"no answer for {_SILENCE_S:g} s")
+        try:
+            while left := await self._attempt(left):
+                await asyncio.sleep(delay)
+                delay = min(1.0, delay * 2)
+        finally:
+            watch.cancel()
         if self.away:
             self.away = False
             log.warning("kafka back")
@@ -150,6 +158,9 @@ class Outbox:
     def _failed(self, error: KafkaError) -> None:
         if isinstance(error, MessageSizeTooLargeError):
             raise error
+        self._note(str(error) or type(error).__name__)
+
+    def _note(self, reason: str) -> None:
         if not self.away:
             self.away = True
-            log.error("kafka away, stages that produce stand still reason=%r", str(error) or type(error).__name__)
+            log.error("kafka away, stages that produce stand still reason=%r", reason)
