@@ -34,6 +34,12 @@ class Lane:
         self.refusals: Counter[str] = Counter()
         """Refused parts by code."""
 
+    def share(self, slots: int, now: float) -> None:
+        """Take the rate of as many slots as this process owns: each slot has one owner, so all together keep the contract."""
+        lane = self.config
+        part = slots / lane.slots
+        self.bucket.set_rate(lane.rate * part, now, max(1, int(lane.burst * part)))
+
     def refused(self, code: str) -> None:
         self.refusals[code] += 1
 

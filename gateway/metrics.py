@@ -30,7 +30,7 @@ _COUNTERS = {
 _GAUGES = {
     "recado_bind_up": ("Is the bind of a slot up?", ("lane", "slot")),
     "recado_window_in_flight": ("How full is the window of a bind?", ("lane", "slot")),
-    "recado_lane_rate": ("Parts a second that the contract allows.", ("lane",)),
+    "recado_lane_rate": ("Parts a second that this process may write: its slots' share of the contract.", ("lane",)),
     "recado_queue_buffered": ("Fetched and not yet written, by queue.", ("lane", "class", "slot")),
     "recado_queue_unsettled": ("On their way: written or waiting for their events.", ("lane", "class", "slot")),
     "recado_publisher_waiting": ("Settled messages that wait for Kafka.", ()),

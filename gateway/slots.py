@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -109,6 +110,9 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 self._consumer.seek(tp, queue.committed)
         if unseen := [tp for tp, queue in self._queues.items() if not queue.committed]:
             await self._consumer.seek_to_beginning(*unseen)
+        owned = Counter(lane for lane, _ in self.slots)
+        for name, lane in self._lanes.items():
+            lane.share(owned[name], time.monotonic())
         log.info("slots owned=%d queues=%d released=%d", len(self.slots), len(self._queues), len(leaving))
         self._ready.set()
         self._inbox.wake.set()
