@@ -167,6 +167,24 @@ async def test_a_receipt_for_nothing_we_know_is_published_as_an_orphan(stage: St
         assert ANA[1:] not in repr(orphan)
 
 
+async def test_an_id_that_the_operator_uses_again_does_not_take_the_wrong_receipt(stage: Stages) -> None:
+    """A receipt with a known id for another number is an orphan; one that leaves the country code out is ours."""
+    account = Account("alpha", PASSWORD, Behaviour(receipt_ratio=0), first_id=1)
+    async with (
+        Simulator([account]) as smsc,
+        stage(lanes={"alpha": lane(smsc.port)}, receipts=SHORT_PATIENCE) as site,
+        site.worker(),
+    ):
+        await site.publish(job("j", [ANA]))
+        await site.tally.until(lambda: EventStatus.SUBMITTED in site.tally.statuses["j:0"])
+        smsc.send_receipt("alpha", "1", "573009999999", "89000")
+        await site.tally.until(lambda: site.tally.counts()[EventStatus.ORPHAN] == 1)
+        assert site.tally.end_of("j:0") is None
+        smsc.send_receipt("alpha", "1", ANA[3:], "89000")
+        await site.tally.until_ended(["j:0"])
+        assert site.tally.end_of("j:0") is EventStatus.DELIVERED
+
+
 async def test_an_unanswered_message_is_unknown_until_its_receipt_resolves_it(stage: Stages) -> None:
     """The answer never comes, the receipt does, with an id that nobody has seen: `unknown`, then `delivered`."""
     account = Account("alpha", PASSWORD, Behaviour(unanswered=1.0, receipt_delay_s=0.2))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
+from urllib.parse import urlsplit
 
+from gateway.embedded import HOST, free_port
 from gateway.model import EventStatus
 from smpp.simulator import Account, Behaviour, Simulator
 from tests.support.closing import closes
+from tests.support.kafka import start_broker
+from tests.support.proxy import Proxy
 from tests.support.stage import PASSWORD, Stages, job, lane, people
 
 
@@ -35,6 +39,38 @@ async def test_a_stop_under_load_drains_and_unbinds_and_a_restart_does_the_rest(
             gateway.start()
         assert await closes(site, account, sent) == 0
         assert site.tally.counts()[EventStatus.UNKNOWN] == 0
+        gateway.assert_clean_log()
+
+
+async def test_a_stop_while_kafka_and_the_store_are_away_ends_all_the_same(stage: Stages, store_url: str) -> None:
+    """Every step of the way down has its deadline; what could not be told is told by the next process."""
+    account = Account("alpha", PASSWORD, Behaviour(latency_s=0.02, receipt_delay_s=0.1))
+    port = free_port()
+    async with (
+        Simulator([account], deliver_timeout=1) as smsc,
+        Proxy(HOST, port) as broker,
+        Proxy(HOST, urlsplit(store_url).port or 0) as store,
+        start_broker(port=port, advertised_port=broker.port) as bootstrap,
+        stage(
+            broker=bootstrap,
+            store_url=f"redis://{HOST}:{store.port}/0",
+            lanes={"alpha": lane(smsc.port, drain_s=0.5, rate=2000)},
+            receipts={"early_limit_s": 3},
+        ) as site,
+        site.process() as gateway,
+    ):
+        sent = people("j", 4000)
+        await site.publish(job("j", sent.values()))
+        await site.until(lambda: account.counts.accepted > 1000)
+        broker.freeze()
+        store.freeze()
+        gateway.terminate()
+        assert await gateway.wait() == 0
+        assert account.counts.binds == 0
+        broker.thaw()
+        store.thaw()
+        gateway.start()
+        assert await closes(site, account, sent) == 0
         gateway.assert_clean_log()
 
 
