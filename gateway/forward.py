@@ -23,6 +23,9 @@ from smpp.errors import SMPPError
 
 Chosen = list[tuple[Slot, list[Part]]]
 
+_PACE_S = 0.005
+"""Seconds' worth of tokens that a lane at its rate waits for."""
+
 
 class Forwarder:
     """Chooses what is written; `batch` is the most parts of a slot in one turn."""
@@ -42,28 +45,22 @@ class Forwarder:
         slots = list(owned)
         self._first = (self._first + 1) % (len(slots) or 1)
         for slot in slots[self._first :] + slots[: self._first]:
-            room = min(slot.port.room, self._batch)
-            if room <= 0:
-                continue
             lane = slot.lane
-            have = 0
-            for queue in slot.queues:
-                if queue.owned and not queue.fenced:
-                    have += len(queue.ready)
-                    if queue.records and len(queue.ready) < lane.ahead:
-                        self._admit(queue, lane.ahead, now)
-            if not have:
-                continue
-            bucket = lane.bucket
-            if lane.hold_until > monotonic:
+            ready = sum(len(queue.ready) for queue in slot.queues if queue.owned and not queue.fenced)
+            want = min(slot.port.room, self._batch, ready)
+            if want and lane.hold_until > monotonic:
                 wait = min(wait, lane.hold_until - monotonic)
-                continue
-            want = min(room, have)
-            granted = bucket.take(want, monotonic)
-            if granted < want:
-                wait = min(wait, bucket.wait(monotonic, min(want - granted, max(1, int(bucket.rate * 0.005)))))
-            if granted:
-                chosen.append((slot, self._take(slot, granted, now)))
+            elif want:
+                granted = lane.bucket.take(want, monotonic)
+                if granted < want:
+                    # Some at a time: a wake for every token would make batches of one.
+                    some = min(want - granted, max(1, int(lane.bucket.rate * _PACE_S)))
+                    wait = min(wait, lane.bucket.wait(monotonic, some))
+                if granted:
+                    chosen.append((slot, self._take(slot, granted, now)))
+            for queue in slot.queues:
+                if queue.records and len(queue.ready) < lane.ahead and queue.owned and not queue.fenced:
+                    self._admit(queue, lane.ahead, now)
         return chosen, wait
 
     def _admit(self, queue: Queue, room: int, now: float) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from gateway.model import EventStatus
 from smpp.simulator import Account, Behaviour, Simulator
+from tests.support.closing import closes
 from tests.support.stage import PASSWORD, Stages, job, lane, people
 
 KILLS = 10
@@ -36,17 +36,6 @@ async def test_ten_kills_lose_nothing_and_repeat_only_what_asked_for_it(stage: S
             await site.until(lambda moment=moment: account.counts.accepted >= moment, patience_s=60)
             gateway.kill()
             gateway.start()
-        await site.tally.until_ended([*bulk, *otp], patience_s=60)
-
-        def copies(to: str) -> int:
-            return account.record.copies(to[1:], b"Hola")
-
-        accepted = {message_id for message_id, to in bulk.items() if copies(to)}
-        # Whatever the operator accepted has a receipt, and that resolves what was in doubt.
-        await site.tally.until(lambda: all(EventStatus.DELIVERED in site.tally.statuses[each] for each in accepted), 30)
-        assert site.tally.ends(otp) == {EventStatus.DELIVERED: OTP}
-        assert site.tally.ends(accepted) == {EventStatus.DELIVERED: len(accepted)}
-        assert site.tally.ends(bulk.keys() - accepted) in ({}, {EventStatus.UNKNOWN: BULK - len(accepted)})
-        assert max(copies(to) for to in bulk.values()) == 1
-        assert sum(copies(to) - 1 for to in otp.values()) <= KILLS * WINDOW * BINDS
+        await closes(site, account, bulk, patience_s=60)
+        assert await closes(site, account, otp, repeated=KILLS * WINDOW * BINDS) == 0
         gateway.assert_clean_log()

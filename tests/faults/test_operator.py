@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.model import EventStatus
 from smpp.constants import CommandStatus
 from smpp.simulator import GARBAGE, Account, Behaviour, Simulator
@@ -83,34 +81,29 @@ async def test_an_operator_that_never_answers_the_bind(stage: Stages) -> None:
         assert site.tally.counts()[EventStatus.UNKNOWN] == 0
 
 
-@pytest.mark.parametrize(
-    "status",
-    [
-        CommandStatus.ESME_RINVPASWD,
-        CommandStatus.ESME_RALYBND,
-        CommandStatus.ESME_RSYSERR,
-    ],
-)
-async def test_an_operator_that_refuses_the_bind(stage: Stages, status: CommandStatus) -> None:
+async def test_an_operator_that_refuses_the_bind(stage: Stages) -> None:
     """We say why, come again after a while, and then everything goes."""
-    account = Account("alpha", PASSWORD, Behaviour(bind_status=status))
-    async with (
-        Simulator([account]) as smsc,
-        stage(lanes={"alpha": lane(smsc.port)}) as site,
-        site.worker() as worker,
-    ):
-        sent = people("j", 500)
-        await site.publish(job("j", sent.values()))
-        await site.until(lambda: account.counts.refused_binds == 3)
-        assert worker.problems() == [f"lane alpha slot 0: {_kind(status)}: {status.name}"]
-        account.behaviour = Behaviour()
-        assert await closes(site, account, sent) == 0
-        assert worker.problems() == []
-
-
-def _kind(status: CommandStatus) -> str:
-    kinds = {CommandStatus.ESME_RINVPASWD: "credentials", CommandStatus.ESME_RALYBND: "already_bound"}
-    return kinds.get(status, "rejected")
+    refusals = {
+        "credentials": CommandStatus.ESME_RINVPASWD,
+        "already_bound": CommandStatus.ESME_RALYBND,
+        "rejected": CommandStatus.ESME_RSYSERR,
+    }
+    accounts = {kind: Account(kind, PASSWORD, Behaviour(bind_status=status)) for kind, status in refusals.items()}
+    async with Simulator(accounts.values()) as smsc:
+        lanes = {kind.replace("_", "-"): lane(smsc.port, system_id=kind) for kind in refusals}
+        routes = [{"lane": name, "tenant": name} for name in lanes]
+        async with stage(lanes=lanes, routes=routes) as site, site.worker() as worker:
+            sent = {kind: people(kind, 100) for kind in refusals}
+            for kind, recipients in sent.items():
+                await site.publish(job(kind, recipients.values(), tenant=kind.replace("_", "-")))
+            await site.until(lambda: all(account.counts.refused_binds >= 3 for account in accounts.values()))
+            assert set(worker.problems()) == {
+                f"lane {kind.replace('_', '-')} slot 0: {kind}: {status.name}" for kind, status in refusals.items()
+            }
+            for kind, account in accounts.items():
+                account.behaviour = Behaviour()
+                assert await closes(site, account, sent[kind]) == 0
+            assert worker.problems() == []
 
 
 async def test_an_operator_that_talks_nonsense(stage: Stages) -> None:

@@ -54,7 +54,9 @@ async def test_a_queue_that_nobody_has_had_is_new(store_url: str, namespace: str
         assert second.epoch > first.epoch
 
 
-async def test_the_next_owner_finds_the_intent_and_every_outcome_since_the_commit(store_url: str, namespace: str) -> None:
+async def test_the_next_owner_finds_the_intent_and_every_outcome_since_the_commit(
+    store_url: str, namespace: str
+) -> None:
     """Over several blocks: what was recorded from the committed offset's block on."""
     async with book(store_url, namespace) as it:
         entry = await owned(it, intent=3 * BLOCK)
