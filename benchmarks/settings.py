@@ -82,7 +82,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[Settings, O
         prog="python -m benchmarks.pipeline", description="What the whole durable path carries, and what it costs."
     )
     add = parser.add_argument
-    add("--messages", type=int, default=200_000)
+    add("--messages", type=int, help="default: 200,000, but what ten seconds bring with --offered")
     add("--window", type=int, default=100, help="unanswered submit_sm per bind")
     add("--rtt-ms", type=float, default=0.0, help="from a submit_sm to its answer at the simulator")
     add("--receipts", type=float, default=1.0, help="share of submit_sm that get a receipt")
@@ -97,6 +97,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[Settings, O
     formats = "run py-spy on the gateway; .json is for speedscope, .svg a flame graph, all else folded stacks"
     add("--profile", type=Path, metavar="FILE", help=formats)
     given = parser.parse_args(arguments)
+    if given.messages is None:
+        given.messages = 200_000 if given.offered is None else round(10 * given.offered)
     if not 1 <= given.messages <= MAX_MESSAGES - _WARM_UP:
         parser.error(f"--messages is from 1 to {MAX_MESSAGES - _WARM_UP}")
     if given.recipients_per_job is None:

@@ -34,10 +34,10 @@ _LEDGER_TTL_S = 90 * 86_400
 """Longer than any queue rests: a queue whose ledger has expired would count as lost."""
 _PUBLISH_CAPACITY = 20
 """Batches of settled messages that may wait for Kafka before the dispatcher holds still."""
-_INTAKE_STOP_S = 5.0
+_INTAKE_STOP_S = 3.0
 """For the jobs in hand; what is cut short comes again."""
-_CLIENT_STOP_S = 5.0
-"""For leaving a group or closing a connection."""
+_CLIENTS_STOP_S = 3.0
+"""For leaving the groups and closing the connections."""
 
 
 class Worker:
@@ -180,12 +180,12 @@ class Worker:
         await self._cancel("intake", "fetch", "delay")
         await self.slots.close()
         await self._cancel(*self._tasks)
-        for client in (self._jobs, self._delay_consumer, self._lane_consumer, self._producer):
-            try:
-                async with asyncio.timeout(_CLIENT_STOP_S):
-                    await client.stop()
-            except TimeoutError:
-                log.warning("kafka is away: left without taking leave client=%s", type(client).__name__)
+        clients = (self._jobs, self._delay_consumer, self._lane_consumer, self._producer)
+        try:
+            async with asyncio.timeout(_CLIENTS_STOP_S):
+                await asyncio.gather(*(client.stop() for client in clients))
+        except TimeoutError:
+            log.warning("kafka is away: left without taking leave")
         await self._store.close()
         if self._admin is not None:
             await self._admin.stop()

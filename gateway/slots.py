@@ -31,8 +31,10 @@ _COMMIT_S = 1.0
 _POLL_MS = 50
 """A queue that gets room while others are waited for is asked for again after this."""
 _LAST_SETTLE_S = 5.0
-"""How long settling may take once all is answered, and the commit that follows: the ledger knows as much, so a broker or
-store that is away may not hold up a process that wants to stop."""
+"""How long settling may take once all is answered. The ledger knows as much: a broker or a store that is away may not hold up
+a process that wants to stop."""
+_LAST_COMMIT_S = 1.0
+"""What the commit has at least of that."""
 
 
 class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -68,6 +70,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         """Cleared between revoke and assign: what is fetched then is fetched again."""
         self._commit_now = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
+        self._committing: asyncio.Task[None] | None = None
         self._failed: Exception | None = None
 
     # The consumer group's calls. It would log an exception out of them and go on, with queues that nobody forwards.
@@ -177,11 +180,14 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await turned.wait()
-        try:
-            async with asyncio.timeout(_LAST_SETTLE_S):
-                await self._commit()
-        except TimeoutError:
-            log.warning("commit: no answer within %g s, the next owner reads the ledger instead", _LAST_SETTLE_S)
+        patience_s = max(_LAST_COMMIT_S, deadline - time.monotonic())
+        # Not cancelled when it takes too long: aiokafka shields what it does, and would complain about it later.
+        self._committing = asyncio.create_task(self._commit(), name="last commit")
+        done, _ = await asyncio.wait([self._committing], timeout=patience_s)
+        if done:
+            self._committing.result()
+        else:
+            log.warning("commit: no answer within %.1f s, the next owner reads the ledger instead", patience_s)
 
     async def _commit(self) -> None:
         positions = {

@@ -39,10 +39,10 @@ class Load:
         began = loop.time()
         number = 0
         while True:
-            for name, sent in self.sent.items():
+            for name, published in self.sent.items():
                 recipients = people(f"{name}-{number}", PER_SECOND // 4, start=number * PER_SECOND)
                 await self._site.publish(job(f"{name}-{number}", recipients.values(), tenant=name))
-                sent |= recipients
+                published.update(recipients)
             number += 1
             await asyncio.sleep(began + number / 4 - loop.time())
 

@@ -27,7 +27,7 @@ class Book:
         return await self.ledger.exchange(list(entries), list(claims), [], [], [])
 
     async def keys(self) -> list[str]:
-        return sorted([key.decode() async for key in self.redis.scan_iter(f"{self.namespace}:*")])
+        return sorted([key.decode() async for key in self.redis.scan_iter(f"{self.namespace}:*", count=10_000)])
 
 
 @asynccontextmanager

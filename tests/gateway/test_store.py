@@ -87,7 +87,7 @@ async def test_patience_waits_and_says_so_once(store_url: str, caplog: pytest.Lo
         patience = Patience(store)
         proxy.cut()
         calls = asyncio.gather(*(patience.run(ECHO, number) for number in range(3)))
-        while not patience.away:
+        while not patience.away:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.01)
         proxy.restore()
         assert await calls == [0, 1, 2]
