@@ -146,7 +146,7 @@ class Dispatcher:
             queue.ready = deque([part for part in queue.ready if not part.flight.concluded])
 
     def _write(self, chosen: Chosen, now: float) -> None:
-        """One write per bind. What no longer fits (the bind went down meanwhile) is open again, at the front."""
+        """One write per bind. What no longer fits (the bind went down, the rate was cut) is open again, at the front."""
         for slot, parts in chosen:
             going = []
             for part in parts:
@@ -157,7 +157,8 @@ class Dispatcher:
                     going.append(part)
             if len(going) < len(parts):
                 self._inbox.wake.set()  # there is room left
-            room = slot.port.room
+            # Tokens are taken now, not when the parts were chosen: the operator counts what arrives, whatever the exchange took.
+            room = slot.lane.bucket.take(min(len(going), slot.port.room), time.monotonic())
             if len(going) > room:
                 for part in reversed(going[room:]):
                     part.flight.flying -= 1

@@ -8,13 +8,14 @@ notes their intents. Nothing here waits or writes.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
 
 from gateway.config import Classes
 from gateway.flight import Flight, Part, Queue
-from gateway.lane import Slot
+from gateway.lane import Lane, Slot
 from gateway.ledger import Outcome
 from gateway.model import decode_message
 from gateway.settle import Settler
@@ -40,6 +41,9 @@ class Forwarder:
     def choose(self, owned: Iterable[Slot], now: float) -> tuple[Chosen, float]:
         """What is written this turn, by slot; and in how many seconds there are tokens for more, infinite if none are wanted."""
         chosen: Chosen = []
+        planned: Counter[Lane] = (
+            Counter()
+        )  # tokens are taken when parts are written: until then they are only spoken for
         monotonic = time.monotonic()
         wait = float("inf")
         slots = list(owned)
@@ -51,10 +55,11 @@ class Forwarder:
             if want and lane.hold_until > monotonic:
                 wait = min(wait, lane.hold_until - monotonic)
             elif want:
-                granted = lane.bucket.take(want, monotonic)
+                granted = min(want, lane.bucket.available(monotonic) - planned[lane])
+                planned[lane] += granted
                 if granted < want:
                     # Some at a time: a wake for every token would make batches of one.
-                    some = min(want - granted, max(1, int(lane.bucket.rate * _PACE_S)))
+                    some = planned[lane] + min(want - granted, max(1, int(lane.bucket.rate * _PACE_S)))
                     wait = min(wait, lane.bucket.wait(monotonic, some))
                 if granted:
                     chosen.append((slot, self._take(slot, granted, now)))

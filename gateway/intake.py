@@ -111,7 +111,8 @@ class Intake:
         await asyncio.gather(*telling)
         positions, self._positions = self._positions, {}
         owned = self._consumer.assignment()
-        await self._consumer.commit({tp: offset for tp, offset in positions.items() if tp in owned})
+        if positions := {tp: offset for tp, offset in positions.items() if tp in owned}:
+            await self._consumer.commit(positions)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         batches: Batches = {}

@@ -23,9 +23,11 @@ from gateway.model import Dead, encode_dead
 from gateway.outbox import Batches, Outbox, Record
 from gateway.turn import Settled
 
-_GATHER_S = 0.01
-"""Least time between the starts of two batches; the first after a pause goes at once. A request to Kafka costs as much as a
-hundred of its records, and 10 ms are little to whoever reads events, and to an SMSC that waits for a deliver_sm_resp."""
+_MANY = 64
+"""Settled messages in a batch from which on the next is given time to grow. Fewer may be all that there is: an SMSC that sends
+one deliver_sm at a time waits for its answer."""
+_GATHER_S = 0.025
+"""Least time then between the starts of two batches. A request to Kafka costs as much as a hundred of its records."""
 
 OUTCOMES = {
     "s": "submitted",
@@ -113,9 +115,10 @@ class Publisher:
         while True:
             await self._wake.wait()
             await asyncio.sleep(max(0.0, not_before - loop.time()))
-            not_before = loop.time() + _GATHER_S
+            started = loop.time()
             self._wake.clear()
             settled, self._settled = self._settled, []
+            not_before = started + _GATHER_S if len(settled) >= _MANY else 0.0
             deliveries, self._deliveries = self._deliveries, []
             was_full = len(settled) >= self._capacity
             await self._publish(settled, deliveries)
