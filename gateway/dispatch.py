@@ -110,6 +110,9 @@ class Dispatcher:
             settled, turn.settled = turn.settled, []
             # Deliveries go on only now: a receipt that came after its submit_sm_resp finds what the exchange has stored.
             self._publisher.add(settled, deliveries)
+        self._forwarder.refill(self.slots.values(), now)
+        if turn.touched:
+            inbox.wake.set()
         self._publisher.turned.beat()
 
     async def _exchange(self, now: float) -> None:
@@ -130,20 +133,17 @@ class Dispatcher:
                 log.error("queue has another owner, forwarding stopped queue=%s", queue.name)
             elif queue.name in found.lost:
                 log.critical("the store has lost its data: claims and outcomes up to now are gone queue=%s", queue.name)
-        for flight in claimed:
-            flight.claimed = True
-        if claimed:
-            self._inbox.wake.set()  # they can be chosen from now on
-        duplicated: set[Queue] = set()
         for index, holder in found.taken.items():
             flight = claimed[index]
             # The same job record twice on lane topics is our own doing (a crash between produce and commit): say nothing.
             kind = "q" if holder.partition("|")[0] == flight.message.source else "d"
             flight.error_code = "duplicate"
-            duplicated.add(flight.queue)
             turn.settle(flight, Outcome(kind, now, error_code="duplicate", error_text="message_id was used before"))
-        for queue in duplicated:
-            queue.ready = deque([part for part in queue.ready if not part.flight.concluded])
+        expired, turn.expired = turn.expired, []
+        for flight in expired:
+            if not flight.concluded:
+                self._settler.expire(flight, now)
+            self._inbox.wake.set()
 
     def _write(self, chosen: Chosen, now: float) -> None:
         """One write per bind. What no longer fits (the bind went down, the rate was cut) is open again, at the front."""

@@ -46,8 +46,6 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """Parts without a final answer."""
     flying: int = 0
     """Parts that are written and not answered."""
-    claimed: bool = False
-    """Its message id is known to be ours to send: only then are tokens spent on it."""
     intended: bool = False
     opened: bool = False
     """The ledger says "certainly not under way": that has to be taken back before the next write."""

@@ -1,8 +1,8 @@
 """The first half of a message's way: from its record to the parts that are written this turn.
 
-Admitting decodes and encodes a record and notes its claim, one turn before it can be written, so that a duplicate costs the
-lane no token. Choosing takes parts whose claim is known to be good, most urgent class first, as tokens and window allow, and
-notes their intents. Nothing here waits or writes.
+Admitting decodes a record, asks whether it may be written at all, and encodes it, ahead of its turn while a window is full.
+Choosing takes parts, most urgent class first, as tokens and window allow, and notes their intents and claims. Nothing here
+waits or writes.
 """
 
 from __future__ import annotations
@@ -50,8 +50,14 @@ class Forwarder:
         self._first = (self._first + 1) % (len(slots) or 1)
         for slot in slots[self._first :] + slots[: self._first]:
             lane = slot.lane
-            ready = sum(len(queue.ready) for queue in slot.queues if queue.owned and not queue.fenced)
-            want = min(slot.port.room, self._batch, ready)
+            room = min(slot.port.room, self._batch)
+            ready = 0
+            for queue in slot.queues:
+                if queue.owned and not queue.fenced:
+                    if queue.records and len(queue.ready) < room:
+                        self._admit(queue, room, now)
+                    ready += len(queue.ready)
+            want = min(room, ready)
             if want and lane.hold_until > monotonic:
                 wait = min(wait, lane.hold_until - monotonic)
             elif want:
@@ -63,14 +69,18 @@ class Forwarder:
                     wait = min(wait, lane.bucket.wait(monotonic, some))
                 if granted:
                     chosen.append((slot, self._take(slot, granted, now)))
-            for queue in slot.queues:
-                if queue.records and len(queue.ready) < lane.ahead and queue.owned and not queue.fenced:
-                    self._admit(queue, lane.ahead, now)
         return chosen, wait
 
+    def refill(self, owned: Iterable[Slot], now: float) -> None:
+        """Admit what the next turns will write, so that an answer's room is used without delay."""
+        for slot in owned:
+            ahead = slot.lane.ahead
+            for queue in slot.queues:
+                if queue.records and len(queue.ready) < ahead and queue.owned and not queue.fenced:
+                    self._admit(queue, ahead, now)
+
     def _admit(self, queue: Queue, room: int, now: float) -> None:
-        """Decode, encode and claim records until `room` parts are ready; settle at once what is not to be written."""
-        turn = self._turn
+        """Decode and encode records until `room` parts are ready; settle at once what is not to be written."""
         records = queue.records
         ready = queue.ready
         encode = queue.slot.lane.encoder.encode
@@ -110,10 +120,6 @@ class Forwarder:
                 flight.left = len(parts)
                 ready.extend(parts)
             queue.flights[offset] = flight
-            if not flight.claimed:
-                turn.claimed.append(flight)
-                turn.claims.append(f"{message.tenant}/{message.message_id}/{message.attempt}")
-                turn.claims.append(f"{message.source}|{queue.name}:{offset}")
 
     def _recover(self, flight: Flight, now: float) -> bool:
         """Whether a message that an earlier owner may have written is to be written (again)."""
@@ -125,14 +131,14 @@ class Forwarder:
         outcome = queue.recovered.get(flight.offset)
         if outcome is not None:
             if outcome.kind == "o":
-                flight.opened = flight.intended = flight.claimed = True
+                flight.opened = flight.intended = True
                 flight.ids = list(outcome.ids) if len(outcome.ids) > 1 else []
                 return True
             queue.flights[flight.offset] = flight
             self._turn.settled.append((flight, outcome))
             return False
         if self._classes.in_doubt(flight.message.class_) == "resend":
-            flight.intended = flight.in_doubt = flight.claimed = True
+            flight.intended = flight.in_doubt = True
             return True
         self._settler.give_up(flight, "ledger-lost" if queue.unsure else "crash", now)
         return False
@@ -148,10 +154,8 @@ class Forwarder:
             entry = queue.entry
             touched = False
             while ready and granted:
-                flight = ready[0].flight
-                if not flight.claimed:
-                    break
                 part = ready.popleft()
+                flight = part.flight
                 message = flight.message
                 if flight.concluded:
                     continue
@@ -159,7 +163,11 @@ class Forwarder:
                     self._settler.drop(part, now)
                     continue
                 if message.expires_at and message.expires_at <= now and not flight.flying and not any(flight.ids):
-                    self._settler.expire(flight, now)
+                    if flight.intended:
+                        self._settler.expire(flight, now)
+                    else:  # unless it turns out to be a second copy: that has its end already
+                        self._claim(flight)
+                        turn.expired.append(flight)
                     continue
                 granted -= 1
                 flight.flying += 1
@@ -170,6 +178,7 @@ class Forwarder:
                     flight.intended = True
                     if flight.offset >= entry.intent:
                         entry.intent = flight.offset + 1
+                    self._claim(flight)
                     touched = True
                 elif flight.opened:
                     flight.opened = False
@@ -180,3 +189,10 @@ class Forwarder:
             if not granted:
                 break
         return parts
+
+    def _claim(self, flight: Flight) -> None:
+        message = flight.message
+        turn = self._turn
+        turn.claimed.append(flight)
+        turn.claims.append(f"{message.tenant}/{message.message_id}/{message.attempt}")
+        turn.claims.append(f"{message.source}|{flight.queue.name}:{flight.offset}")

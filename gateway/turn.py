@@ -13,15 +13,17 @@ Settled = tuple[Flight, Outcome]
 class Turn:
     """Emptied once a turn: by the exchange with the ledger, and, `settled`, by the publisher."""
 
-    __slots__ = ("claimed", "claims", "doubts", "forgotten", "rows", "settled", "touched")
+    __slots__ = ("claimed", "claims", "doubts", "expired", "forgotten", "rows", "settled", "touched")
 
     def __init__(self) -> None:
         self.settled: list[Settled] = []
         self.touched: dict[str, Queue] = {}
         """Queues whose entry has something for the ledger."""
         self.claimed: list[Flight] = []
-        """What was admitted this turn, in the order of `claims`."""
+        """What is written for the first time, in the order of `claims`."""
         self.claims: list[str] = []
+        self.expired: list[Flight] = []
+        """Too late to be written, if their claims are good."""
         self.rows: list[Any] = []
         self.doubts: list[Any] = []
         self.forgotten: list[str] = []
