@@ -101,5 +101,7 @@ async def check(config: Config, kafka_producer: AIOKafkaProducer) -> None:
         found = len(await kafka_producer.partitions_for(name))
         if name.startswith(f"{config.kafka.prefix}.lane.") and found != partitions:
             wrong.append(f"{name} has {found} partitions, the lane has {partitions} binds")
+        elif name.startswith(f"{config.kafka.prefix}.delay.") and found < partitions:
+            wrong.append(f"{name} has {found} partitions, kafka.delay_partitions says {partitions}")
     if wrong:
         raise GatewayError("topics do not fit the configuration: " + "; ".join(wrong))
