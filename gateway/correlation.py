@@ -31,10 +31,10 @@ class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     id: str = ""
     """As the provider wrote it in its answer."""
 
-    @property
-    def group(self) -> str:
-        """What the parts of one attempt have in common, as a key."""
-        return f"{self.tenant}/{self.message_id}/{self.attempt}"
+
+def attempt_key(what: Message | Sent) -> str:
+    """One attempt at one message, as a key of the store: of its claim, its doubts, and the states of its parts."""
+    return f"{what.tenant}/{what.message_id}/{what.attempt}"
 
 
 _encode = msgspec.json.Encoder().encode

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.config import Classes
+from gateway.correlation import attempt_key
 from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
 from gateway.ledger import Outcome
@@ -41,9 +42,8 @@ class Forwarder:
     def choose(self, owned: Iterable[Slot], now: float) -> tuple[Chosen, float]:
         """What is written this turn, by slot; and in how many seconds there are tokens for more, infinite if none are wanted."""
         chosen: Chosen = []
-        planned: Counter[Lane] = (
-            Counter()
-        )  # tokens are taken when parts are written: until then they are only spoken for
+        # Tokens are taken when parts are written: until then they are only spoken for.
+        planned: Counter[Lane] = Counter()
         monotonic = time.monotonic()
         wait = float("inf")
         slots = list(owned)
@@ -194,5 +194,5 @@ class Forwarder:
         message = flight.message
         turn = self._turn
         turn.claimed.append(flight)
-        turn.claims.append(f"{message.tenant}/{message.message_id}/{message.attempt}")
+        turn.claims.append(attempt_key(message))
         turn.claims.append(f"{message.source}|{flight.queue.name}:{flight.offset}")

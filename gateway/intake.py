@@ -17,11 +17,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from gateway import events, numbers
+from gateway import dead, events, numbers
 from gateway.config import Kafka
 from gateway.errors import InvalidJob, MissingParameter
 from gateway.lane import Lane
-from gateway.model import Dead, Job, Message, deadline_of, decode_job, encode_dead, encode_message, message_id_of
+from gateway.model import Job, Message, deadline_of, decode_job, encode_message, message_id_of
 from gateway.outbox import Batches, Outbox, Record, partition_of
 from gateway.personalise import Template
 from gateway.routing import Router
@@ -34,8 +34,6 @@ _CHUNK = 500
 
 _COMMIT_S = 1.0
 """Between two commits. What is read again after a crash is produced again, and its copies meet their claims."""
-_DEAD_OCTETS = 600_000
-"""Of a record that could not be read: in base64 it still fits into the million that a broker takes."""
 
 
 class Rejected(Exception):
@@ -64,7 +62,6 @@ class Intake:
         self._kafka = kafka
         self._router = router
         self._lanes = lanes
-        self._partitions: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         """messages, rejected, dead."""
         self._positions: dict[TopicPartition, int] = {}
@@ -128,7 +125,9 @@ class Intake:
                     "not a job topic=%s partition=%d offset=%d reason=%r",
                     *(record.topic, record.partition, record.offset, error.reason),
                 )
-                batches.setdefault((self._kafka.dead_topic, 0), []).append(_dead(record, error.reason))
+                batches.setdefault((self._kafka.dead_topic, 0), []).append(
+                    dead.letter(record, error.reason, datetime.now(UTC))
+                )
                 continue
             now = time.time()
             at = datetime.fromtimestamp(now, UTC)
@@ -193,7 +192,7 @@ class Intake:
                 published.append(_rejection(job, message_id_of(job, index), at, error))
                 continue
             message = Message(
-                recipient.message_id or f"{job.job_id}:{index}",
+                message_id_of(job, index),
                 to,
                 text,
                 job.sender,
@@ -223,12 +222,3 @@ def _rejection(job: Job, message_id: str, at: datetime, error: Exception) -> Rec
         case _:
             code = "text"
     return events.of_rejection(job, message_id, at, code, str(error))
-
-
-def _dead(record: ConsumerRecord, reason: str) -> Record:
-    value = record.value
-    if value is not None and len(value) > _DEAD_OCTETS:
-        reason = f"{reason} (value cut, it has {len(value)} octets)"
-        value = value[:_DEAD_OCTETS]
-    dead = Dead(record.topic, record.partition, record.offset, reason, datetime.now(UTC), record.key, value)
-    return record.key, encode_dead(dead)

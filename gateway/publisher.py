@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import msgspec
-from aiokafka.structs import ConsumerRecord
 
-from gateway import events
+from gateway import dead, events
 from gateway.delay import Ladder
 from gateway.flight import Flight, Queue
 from gateway.inbox import Delivery
 from gateway.ledger import Outcome
-from gateway.model import Dead, encode_dead
 from gateway.outbox import Batches, Outbox, Record
 from gateway.turn import Settled
 
@@ -133,7 +130,9 @@ class Publisher:
             if kind == "r":
                 self._ladder.put(others, *self._retry(flight, outcome))
             elif kind == "p":
-                others.setdefault((self._dead_topic, 0), []).append(_dead(flight.message, outcome))
+                others.setdefault((self._dead_topic, 0), []).append(
+                    dead.letter(flight.message, outcome.error_text, events.utc(outcome.at))
+                )
             elif kind != "q":
                 records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
         if others:
@@ -171,17 +170,3 @@ class Publisher:
         message = flight.message
         again = msgspec.structs.replace(message, attempt=message.attempt + 1, accepted_ids=outcome.ids)
         return (outcome.due, flight.queue.tp.topic, message.to.encode(), msgspec.json.encode(again))
-
-
-def _dead(record: ConsumerRecord, outcome: Outcome) -> Record:
-    return record.key, encode_dead(
-        Dead(
-            record.topic,
-            record.partition,
-            record.offset,
-            outcome.error_text,
-            datetime.fromtimestamp(outcome.at, UTC),
-            record.key,
-            record.value,
-        )
-    )

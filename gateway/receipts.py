@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from gateway import events
-from gateway.correlation import FINAL_MARK, Sent, decode_sent
+from gateway.correlation import FINAL_MARK, Sent, attempt_key, decode_sent
 from gateway.delay import RECEIPT, Ladder
 from gateway.inbound import Inbound
 from gateway.inbox import Delivery, Inbox
@@ -241,7 +241,7 @@ class Receipts:
         """Note the parts' states; of messages whose parts are all known now, the event: delivered only if all are."""
         flat: list[Any] = []
         for receipt, sent in parts:
-            flat += (sent.group, sent.number, f"{receipt.state}:{receipt.error}")
+            flat += (attempt_key(sent), sent.number, f"{receipt.state}:{receipt.error}")
         groups = await self._store.run(_ADVANCE, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
@@ -253,7 +253,7 @@ class Receipts:
                 if int(value) != MessageState.DELIVERED:
                     worst, error = MessageState(int(value)), code
             delivered = sum(state.startswith(b"%d:" % MessageState.DELIVERED) for state in states[1::2])
-            records[sent.group] = _event(sent, at, worst, error, delivered)
+            records[attempt_key(sent)] = _event(sent, at, worst, error, delivered)
         return list(records.values())
 
     async def _missed(

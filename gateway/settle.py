@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from gateway.config import Classes
-from gateway.correlation import encode_sent, sent
+from gateway.correlation import attempt_key, encode_sent, sent
 from gateway.errors import Disposition
 from gateway.flight import Flight, Part, Queue
 from gateway.inbox import Inbox
@@ -226,6 +226,5 @@ class Settler:
 def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:
     """Key and field of a part in doubt: by account and destination, then by when it was written at the earliest."""
     message = flight.message
-    group = f"{message.tenant}/{message.message_id}/{message.attempt}"
     at = flight.written_at or message.accepted_at
-    return f"u:{flight.queue.slot.lane.account}:{message.to}", f"{at:017.6f}/{group}/{number}"
+    return f"u:{flight.queue.slot.lane.account}:{message.to}", f"{at:017.6f}/{attempt_key(message)}/{number}"
