@@ -113,6 +113,8 @@ class Message(Struct, array_like=True, gc=False):
     attempt: int = 1
     accepted_ids: tuple[str, ...] = ()
     """Provider's ids of the parts that an earlier attempt got accepted; only the others (empty) are written again."""
+    content: str = ""
+    """What channels other than SMS carry, as the JSON object that their providers splice into a request."""
 
 
 class EventStatus(StrEnum):

@@ -1,0 +1,192 @@
+"""What a provider over HTTP is to the gateway: requests from messages, outcomes from answers, events from callbacks.
+
+A provider is one file with its error table on top. It is pure: it opens no connection, reads no clock and keeps nothing of a
+message, so that one contract suite tests them all and the port (`http.py`) does the same for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from gateway.errors import Disposition, GatewayError
+from gateway.model import EventStatus, Inbound, Message
+
+
+class Scope(StrEnum):
+    """What a failure is about: what slows down, pauses or stops because of it."""
+
+    LANE = "lane"
+    """The number or the account of the lane: everything that it carries."""
+    RECIPIENT = "recipient"
+    """This person on this lane; the others go on."""
+    TEMPLATE = "template"
+    """This template in this language; messages without it go on."""
+    MARKETING = "marketing"
+    """What this person is sent for advertising; all else goes on."""
+
+
+class Failure(Struct, frozen=True):
+    """Why a message was not accepted, and what that asks for.
+
+    `code` is the provider's own (`131056`, `ESME_RTHROTTLED`); `after` is how many seconds it asked to wait, None when it said
+    nothing. `text` is the provider's and may go into an event, never into a log: it can quote the message.
+    """
+
+    disposition: Disposition
+    code: str
+    text: str = ""
+    after: float | None = None
+    scope: Scope = Scope.LANE
+
+
+class Accepted(Struct, frozen=True):
+    """The provider has the message. `id` is its own name for it, what its callbacks carry."""
+
+    id: str
+    held: bool = False
+    """Accepted and kept back (template pacing): a callback says whether it goes."""
+
+
+Result = Accepted | Failure
+
+
+class Call(Struct, frozen=True):
+    """One request, as it goes out. Header names in lower case."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class Reply(Struct, frozen=True):
+    """One answer, read to its end. Header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Grant(Struct, frozen=True):
+    """A credential that the provider gave for some time."""
+
+    token: str
+    until: float
+    """Unix seconds."""
+
+
+class Hook(Struct, frozen=True):
+    """One request of a provider to us. `url` is the public one that the provider called; header names in lower case."""
+
+    method: str
+    url: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Status(Struct, frozen=True):
+    """What a callback says of one message."""
+
+    id: str
+    """The provider's id, empty where it only echoes ours."""
+    status: EventStatus
+    """delivered, read, failed, expired; or submitted for what is only under way."""
+    reference: str = ""
+    """Ours, as echoed: see `reference_of`."""
+    to: str = ""
+    at: float = 0.0
+    """Unix seconds as the provider says, 0 when it does not."""
+    failure: Failure | None = None
+    network: str = ""
+    """The operator that really serves the number (MCC and MNC), where the provider tells."""
+
+
+class Change(Struct, frozen=True):
+    """What a provider says of a lane rather than of a message: a quality, a limit, the state of a template.
+
+    `subject` is whom it is about (`number:<id>`, `template:<name>/<language>`, `portfolio`, `recipient:<number>`), `what` the
+    property, `value` its new value in the provider's words.
+    """
+
+    subject: str
+    what: str
+    value: str
+    detail: str = ""
+
+
+class Reading(Struct):
+    """What one callback holds. `unknown` counts what was not understood by name: never an error, always a metric."""
+
+    statuses: list[Status] = []
+    inbound: list[Inbound] = []
+    changes: list[Change] = []
+    unknown: list[str] = []
+    answer: bytes = b""
+    """What the provider wants to read; the status is 200."""
+    content_type: str = "text/plain"
+
+
+class Unsendable(GatewayError):
+    """A message that this provider cannot carry, whatever happens: it fails before anything is sent."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Unsigned(GatewayError):
+    """A callback that did not prove where it comes from; it is refused and counted, and its content is not looked at."""
+
+
+class Provider(Protocol):
+    """What `gateway/providers/*.py` implement; one instance serves one lane and holds its settings and secrets."""
+
+    idempotent: bool
+    """Sending a message again under the same reference cannot reach the person twice."""
+    batch: int
+    """The most messages that one request carries."""
+
+    def call(self, messages: Sequence[Message], token: str, now: float) -> Call:
+        """Build the request for up to `batch` messages; `token` is the grant's, empty for a provider that needs none.
+
+        Raises `Unsendable`; for a provider that takes several messages at once, `prepare` has found those before.
+        """
+        ...
+
+    def prepare(self, message: Message) -> None:
+        """Check one message before it is put in a request; raises `Unsendable`."""
+        ...
+
+    def read(self, messages: Sequence[Message], reply: Reply) -> list[Result]:
+        """Say what became of each message, in their order. Never raises: an answer that cannot be read is a `Failure` too.
+
+        A 2xx that does not say what became of a message is UNKNOWN: it may have been accepted.
+        """
+        ...
+
+    def grant(self, now: float) -> Call | None:
+        """Build the request for a credential, or None for a provider whose requests carry all they need."""
+        ...
+
+    def granted(self, reply: Reply, now: float) -> Grant | Failure:
+        """Read the credential out of the answer."""
+        ...
+
+    def verify(self, hook: Hook, now: float) -> None:
+        """Check that a callback is the provider's, on the raw body and in constant time; raises `Unsigned`."""
+        ...
+
+    def receive(self, hook: Hook) -> Reading:
+        """Read a callback that was verified; raises `ValueError` for a body that is not what this provider sends at all."""
+        ...
+
+
+def reference_of(message: Message) -> str:
+    """Our name for one attempt at a message, for providers that echo one: short, and unique among all tenants."""
+    return f"{message.tenant}/{message.message_id}/{message.attempt}"
