@@ -21,10 +21,11 @@ from gateway.outbox import Batches, Outbox, Record
 from gateway.turn import Settled
 
 _MANY = 64
-"""Settled messages in a batch from which on the next is given time to grow. Fewer may be all that there is: an SMSC that sends
-one deliver_sm at a time waits for its answer."""
-_GATHER_S = 0.025
+"""Settled messages in a batch from which on the next is given time to grow."""
+_GATHER_S = 0.05
 """Least time then between the starts of two batches. A request to Kafka costs as much as a hundred of its records."""
+_STILL_S = 0.01
+"""Deliveries that are waiting and have not become more for so long are all that an SMSC sends before it is answered."""
 
 OUTCOMES = {
     "s": "submitted",
@@ -111,7 +112,11 @@ class Publisher:
         not_before = 0.0
         while True:
             await self._wake.wait()
-            await asyncio.sleep(max(0.0, not_before - loop.time()))
+            while (left := not_before - loop.time()) > 0:
+                waiting = len(self._deliveries)
+                await asyncio.sleep(min(left, _STILL_S))
+                if 0 < waiting == len(self._deliveries):
+                    break
             started = loop.time()
             self._wake.clear()
             settled, self._settled = self._settled, []

@@ -13,7 +13,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -225,19 +224,18 @@ class Receipts:
         return values
 
     async def _events(self, matched: list[tuple[Early, Sent]], now: float) -> list[Record]:
-        at = datetime.fromtimestamp(now, UTC)
         records = []
         parts: list[tuple[Early, Sent]] = []
         for receipt, sent in matched:
             if sent.parts == 1:
-                records.append(_event(sent, at, receipt.state, receipt.error, 1))
+                records.append(_event(sent, now, receipt.state, receipt.error, 1))
             else:
                 parts.append((receipt, sent))
         if parts:
-            records += await self._aggregates(parts, at)
+            records += await self._aggregates(parts, now)
         return records
 
-    async def _aggregates(self, parts: list[tuple[Early, Sent]], at: datetime) -> list[Record]:
+    async def _aggregates(self, parts: list[tuple[Early, Sent]], now: float) -> list[Record]:
         """Note the parts' states; of messages whose parts are all known now, the event: delivered only if all are."""
         flat: list[Any] = []
         for receipt, sent in parts:
@@ -253,7 +251,7 @@ class Receipts:
                 if int(value) != MessageState.DELIVERED:
                     worst, error = MessageState(int(value)), code
             delivered = sum(state.startswith(b"%d:" % MessageState.DELIVERED) for state in states[1::2])
-            records[attempt_key(sent)] = _event(sent, at, worst, error, delivered)
+            records[attempt_key(sent)] = _event(sent, now, worst, error, delivered)
         return list(records.values())
 
     async def _missed(
@@ -287,7 +285,7 @@ class Receipts:
             else:
                 self.counts["orphan"] += 1
                 state = _STATE_NAMES[receipt.state]
-                at = datetime.fromtimestamp(receipt.seen_at, UTC)
+                at = events.utc(receipt.seen_at)
                 orphans.append(
                     events.of_orphan(receipt.lane, receipt.account, receipt.id, at, f"{state}:{receipt.error}")
                 )
@@ -300,7 +298,7 @@ def _same_destination(to: str, address: str) -> bool:
     return not address or (len(address) >= 7 and (ours.endswith(address) or address.endswith(ours)))
 
 
-def _event(sent: Sent, at: datetime, state: int, error: str, parts_done: int) -> Record:
+def _event(sent: Sent, at: float, state: int, error: str, parts_done: int) -> Record:
     if state == _DELIVERED:
         return events.of_receipt(sent, EventStatus.DELIVERED, at, parts_done, "")
     status = EventStatus.EXPIRED if state == MessageState.EXPIRED else EventStatus.FAILED
