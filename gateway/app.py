@@ -7,7 +7,8 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gateway import topics
@@ -15,6 +16,9 @@ from gateway.assignor import SlotAssignor
 from gateway.config import Config
 from gateway.delay import JOIN, RECEIPT, DelayLoop, Ladder
 from gateway.dispatch import Dispatcher
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.failover import Failover
+from gateway.health import Health
 from gateway.inbound import Inbound
 from gateway.inbox import Inbox
 from gateway.intake import Intake
@@ -23,12 +27,18 @@ from gateway.ledger import Ledger
 from gateway.outbox import Outbox
 from gateway.publisher import Publisher
 from gateway.receipts import Receipts
+from gateway.reload import Change, changes
 from gateway.routing import Router
 from gateway.slots import Slots
-from gateway.store import Patience, Store
+from gateway.store import Patience, Script, Store
+from gateway.watch import Watch
 from gateway.web import AdminServer
+from ratelimit.lease import Keeper
+from ratelimit.lease_script import LEASE_SCRIPT
 
 log = logging.getLogger("gateway.app")
+
+_LEASES = Script(LEASE_SCRIPT)
 
 _LEDGER_TTL_S = 90 * 86_400
 """Longer than any queue rests: a queue whose ledger has expired would count as lost."""
@@ -36,6 +46,10 @@ _PUBLISH_CAPACITY = 20
 """Batches of settled messages that may wait for Kafka before the dispatcher holds still."""
 _INTAKE_STOP_S = 3.0
 """For the jobs in hand; what is cut short comes again."""
+_LEASES_CALL_S = 1.0
+"""For one call about the shares of the rates; they lapse after two."""
+_LEASES_STOP_S = 1.0
+"""For giving the shares of the rates back; those of a process that did not are free when they have lapsed."""
 _CLIENTS_STOP_S = 3.0
 """For leaving the groups and closing the connections."""
 
@@ -54,7 +68,10 @@ class Worker:
         self._lane_consumer = topics.consumer(kafka, "lanes", SlotAssignor(kafka.prefix))
         self._delay_consumer = topics.consumer(kafka, "delay")
         self.outbox = Outbox(self._producer)
-        self.lanes = {name: Lane(lane) for name, lane in config.lanes.items()}
+        now = time.monotonic()
+        self.lanes = {name: Lane(lane, now) for name, lane in config.lanes.items()}
+        router = Router(config.routes, config.lanes, config.operators)
+        self.failover = Failover(kafka, config.lanes, router)
         self.inbox = Inbox(config.limits.buffered_deliveries)
         rungs = config.delay.rungs_s
         ladder = Ladder({rung: (kafka.delay_topic(rung), kafka.delay_partitions) for rung in rungs})
@@ -85,6 +102,7 @@ class Worker:
             events_topic=kafka.events_topic,
             dead_topic=kafka.dead_topic,
             capacity=_PUBLISH_CAPACITY * config.limits.batch_messages,
+            address=self.failover.address,
             wake_dispatcher=self.inbox.wake.set,
             on_deliveries=self.receipts.add,
         )
@@ -92,14 +110,16 @@ class Worker:
             inbox=self.inbox,
             ledger=self.ledger,
             classes=config.classes,
+            failover=self.failover,
             receipts_ttl_s=config.receipts.ttl_s,
             batch=config.limits.batch_messages,
             publisher=self.publisher,
         )
         self._lane_topics = {
-            kafka.lane_topic(name, class_): (name, class_)
+            kafka.lane_topic(name, class_, queue): (name, class_)
             for name, lane in config.lanes.items()
             for class_ in lane.classes
+            for queue in range(lane.fair_queues)
         }
         self.slots = Slots(
             consumer=self._lane_consumer,
@@ -117,8 +137,26 @@ class Worker:
             consumer=self._jobs,
             outbox=self.outbox,
             kafka=kafka,
-            router=Router(config.routes, config.lanes),
+            ladder=ladder,
+            failover=self.failover,
             lanes=self.lanes,
+        )
+        self._health = Health(config.lanes)
+        self._watch = Watch(
+            store=self._store,
+            prefix=prefix,
+            slots=self.dispatcher.slots,
+            lanes=self.lanes,
+            health=self._health,
+            failover=self.failover,
+            inbox=self.inbox,
+        )
+        self._keeper = Keeper(
+            self.slots.leases.values(),
+            self._call_leases,
+            prefix=prefix,
+            clock=time.monotonic,
+            failures=(StoreUnavailable, TimeoutError),
         )
         self._delay = DelayLoop(
             consumer=self._delay_consumer,
@@ -139,7 +177,9 @@ class Worker:
             # Subscribed before `start`: later, the first assignment would wait for a refresh of the metadata.
             self._jobs.subscribe([kafka.jobs_topic])
             self._lane_consumer.subscribe(list(self._lane_topics), listener=self.slots)
-            self._delay_consumer.subscribe([kafka.delay_topic(rung) for rung in self.config.delay.rungs_s])
+            self._delay_consumer.subscribe(
+                [kafka.delay_topic(rung) for rung in self.config.delay.rungs_s], listener=self._delay
+            )
             for name, loop in (
                 ("dispatch", self.dispatcher.run()),
                 ("publish", self.publisher.run()),
@@ -151,6 +191,8 @@ class Worker:
                 ("fetch", self.slots.fetch()),
                 ("commit", self.slots.commit()),
                 ("delay", self._delay.run()),
+                ("leases", self._keeper.keep()),
+                ("lanes", self._watch.run()),
                 ("intake", self.intake.run()),
             ):
                 self._spawn(name, loop)
@@ -172,6 +214,25 @@ class Worker:
         finally:
             stop.cancel()
 
+    def reload(self, config: Config) -> tuple[Change, ...]:
+        """Go on with a changed configuration, all of it or nothing; answers what changed.
+
+        Raises `ConfigError` with every change that needs a restart. No bind is dropped.
+        """
+        found = changes(self.config, config)
+        if found.refused:
+            raise ConfigError(found.refused)
+        now = time.monotonic()
+        self.config = config
+        for name, lane in self.lanes.items():
+            lane.reconfigure(config.lanes[name], now)
+        self.slots.reconfigure()
+        self._health.configure(config.lanes)
+        self.failover.configure(config.lanes, Router(config.routes, config.lanes, config.operators))
+        self.dispatcher.configure(config.classes)
+        self.inbox.wake.set()
+        return found.live
+
     async def stop(self) -> None:
         """Intake first, then drain the windows, settle, commit, unbind, leave the groups; every step has its deadline."""
         self.intake.stop()
@@ -179,6 +240,9 @@ class Worker:
             await asyncio.wait([self._tasks["intake"]], timeout=_INTAKE_STOP_S)
         await self._cancel("intake", "fetch", "delay")
         await self.slots.close()
+        self._keeper.close()
+        if "leases" in self._tasks:
+            await asyncio.wait([self._tasks["leases"]], timeout=_LEASES_STOP_S)
         await self._cancel(*self._tasks)
         clients = (self._jobs, self._delay_consumer, self._lane_consumer, self._producer)
         try:
@@ -205,6 +269,10 @@ class Worker:
         ]
         return found
 
+    async def _call_leases(self, argument: bytes) -> Any:
+        async with asyncio.timeout(_LEASES_CALL_S):
+            return await self._store.run_packed(_LEASES, argument)
+
     def _spawn(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         self._tasks[name] = asyncio.create_task(loop, name=name)
 
@@ -217,20 +285,28 @@ class Worker:
                 log.error("loop %s had failed: %r", task.get_name(), result)
 
 
-async def run(config: Config) -> None:
-    """Run one worker until SIGTERM or SIGINT; a second signal ends the process at once."""
-    stopping = asyncio.Event()
+async def run(config: Config, load: Callable[[], Config] | None = None, stopping: asyncio.Event | None = None) -> None:
+    """Run one worker until SIGTERM, SIGINT or `stopping`; a second signal ends the process at once.
+
+    SIGHUP applies what `load` answers.
+    """
+    stopping = stopping or asyncio.Event()
     loop = asyncio.get_running_loop()
+    asked = False
 
     def on_signal() -> None:
-        if stopping.is_set():
+        nonlocal asked
+        if asked:
             signal.raise_signal(signal.SIGKILL)
+        asked = True
         log.info("stopping: intake stops, windows drain, binds unbind; a second signal ends at once")
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     worker = Worker(config)
+    if load is not None:
+        loop.add_signal_handler(signal.SIGHUP, _reload, worker, load)
     starting = asyncio.create_task(worker.start())
     stop_early = asyncio.create_task(stopping.wait())
     await asyncio.wait([starting, stop_early], return_when=asyncio.FIRST_COMPLETED)
@@ -246,6 +322,21 @@ async def run(config: Config) -> None:
         await worker.wait(stopping)
     finally:
         await worker.stop()
+
+
+def _reload(worker: Worker, load: Callable[[], Config]) -> None:
+    """Apply a changed file, or say why not and go on as before."""
+    try:
+        applied = worker.reload(load())
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("reload refused %s", problem)
+    except Exception as error:  # whatever is wrong with a file must not stop what runs
+        log.error("reload refused: %s", error)
+    else:
+        for change in applied:
+            log.info("reload %s", change)
+        log.info("reloaded changes=%d", len(applied))
 
 
 def _calm_garbage_collector() -> None:

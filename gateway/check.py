@@ -1,12 +1,13 @@
 """What a configuration means, for `recado check`: lanes, routes and topics as they will be, and what looks unintended."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
 from gateway.config import Config, InDoubt, Lane, Route
 from gateway.errors import Problem
+from gateway.lane_config import ALL_OTHERS
 from gateway.model import TrafficClass
 from gateway.routing import shadowed
 
@@ -30,6 +31,8 @@ class LaneSummary(Struct, frozen=True, kw_only=True):
     """The rate is reached while answers take at most this long; None for a paused lane."""
     classes: tuple[TrafficClass, ...]
     sender: str
+    caps: tuple[str, ...]
+    """Parts per second of single senders, tenants and campaigns, in words."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -67,7 +70,14 @@ def _lane(lane: Lane) -> LaneSummary:
         round_trip_ms=_round_trip_ms(lane),
         classes=lane.classes,
         sender=lane.sender,
+        caps=tuple(_caps(lane)),
     )
+
+
+def _caps(lane: Lane) -> Iterator[str]:
+    for kind in lane.caps.kinds:
+        for name, rate in lane.caps.named(kind).items():
+            yield f"{f'each {kind}' if name == ALL_OTHERS else f'{kind} {name}'} {rate:g}/s"
 
 
 def _round_trip_ms(lane: Lane) -> float | None:
@@ -82,10 +92,22 @@ def _route(route: Route) -> str:
             ("tenant", route.tenant),
             ("sender", route.sender),
             ("prefix", route.prefix),
+            ("country", " or ".join(route.countries) or None),
+            ("operator", route.operator),
         )
         if value is not None
     ]
-    return f"{route.channel}, {', '.join(conditions) or 'anything'} → {route.lane}"
+    return f"{route.channel}, {', '.join(conditions) or 'anything'} → {_lanes_in_words(route)}"
+
+
+def _lanes_in_words(route: Route) -> str:
+    """The ranks in their order, and within a rank who gets which share."""
+    ranks = []
+    for rank in route.ranks:
+        total = sum(weight for _, weight in rank)
+        shares = [name if len(rank) == 1 else f"{name} ({100 * weight / total:.3g} %)" for name, weight in rank]
+        ranks.append(" and ".join(shares))
+    return ", else ".join(ranks)
 
 
 def _warnings_of_lanes(config: Config) -> Iterator[Problem]:
@@ -115,13 +137,37 @@ def _warnings_of_lanes(config: Config) -> Iterator[Problem]:
 
 
 def _warnings_of_routes(config: Config) -> Iterator[Problem]:
-    unreachable = set(shadowed(config.routes, config.lanes))
-    for index in sorted(unreachable):
-        yield Problem(f"routes[{index}]", "is never reached", "an earlier route takes all that it fits: move it up")
-    reached = {route.lane for index, route in enumerate(config.routes) if index not in unreachable}
+    unreachable = set(shadowed(config.routes, config.lanes, config.operators))
+    reached: set[str] = set()
+    for index, route in enumerate(config.routes):
+        if index in unreachable:
+            yield Problem(f"routes[{index}]", "is never reached", "an earlier route takes all that it fits: move it up")
+            continue
+        reached.update(route.lane_names)
+        for what, remedy in _failover(route, config.lanes):
+            yield Problem(f"routes[{index}].lanes", what, remedy)
     for name in config.lanes:
         if name not in reached:
             yield Problem(f"lanes.{name}", "gets no messages", "no route leads to it")
+
+
+def _failover(route: Route, lanes: Mapping[str, Lane]) -> Iterator[tuple[str, str]]:
+    """Say why a route with several lanes has, when it matters, fewer of them."""
+    several = [lanes[name] for name in route.lane_names]
+    if len(several) == 1:
+        return
+    for class_ in TrafficClass if route.class_ is None else ():
+        carrying = [lane.name for lane in several if class_ in lane.classes]
+        if len(carrying) == 1:
+            others = " or ".join(lane.name for lane in several if class_ not in lane.classes)
+            yield f"lead {class_} only to {carrying[0]}", f"when it is down they wait: let {others} carry {class_}"
+    for index, lane in enumerate(several):
+        for other in several[:index]:
+            if (lane.host, lane.port, lane.system_id) == (other.host, other.port, other.system_id):
+                yield (
+                    f"{other.name} and {lane.name} are one login",
+                    "when one is down so is the other: name one of them",
+                )
 
 
 def _warnings_of_kafka(config: Config) -> Iterator[Problem]:

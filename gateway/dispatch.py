@@ -16,6 +16,7 @@ import time
 from collections import deque
 
 from gateway.config import Classes
+from gateway.failover import Failover
 from gateway.flight import Queue
 from gateway.forward import Chosen, Forwarder
 from gateway.inbox import Inbox
@@ -40,6 +41,7 @@ class Dispatcher:
         inbox: Inbox,
         ledger: Ledger,
         classes: Classes,
+        failover: Failover,
         receipts_ttl_s: int,
         batch: int,
         publisher: Publisher,
@@ -50,8 +52,8 @@ class Dispatcher:
         self._ledger = ledger
         self._publisher = publisher
         self._turn = Turn()
-        self._settler = Settler(self._turn, classes, inbox, receipts_ttl_s)
-        self._forwarder = Forwarder(self._turn, self._settler, classes, batch)
+        self._settler = Settler(self._turn, classes, inbox, failover, receipts_ttl_s)
+        self._forwarder = Forwarder(self._turn, self._settler, failover, classes, batch)
         self._gate = asyncio.Lock()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -62,6 +64,10 @@ class Dispatcher:
             await wake.wait()
             wake.clear()
             await self._take_turn()
+
+    def configure(self, classes: Classes) -> None:
+        """Go on with what a reload says of the classes."""
+        self._settler.classes = self._forwarder.classes = classes
 
     async def acquire(self, queue: Queue, committed: int) -> Acquired:
         """Become the owner of a queue, in no turn's midst: an exchange is wholly of the old epoch or wholly of the new."""
@@ -90,8 +96,8 @@ class Dispatcher:
         unanswered, inbox.unanswered = inbox.unanswered, []
         late, inbox.late = inbox.late, []
         deliveries, inbox.deliveries = inbox.deliveries, []
-        if answers:
-            self._settler.answers(answers, now)
+        for batch in answers:
+            self._settler.answers(batch, now)
         if unanswered:
             self._settler.unanswered(unanswered, now)
         if late:
@@ -137,7 +143,6 @@ class Dispatcher:
             flight = claimed[index]
             # The same job record twice on lane topics is our own doing (a crash between produce and commit): say nothing.
             kind = "q" if holder.partition("|")[0] == flight.message.source else "d"
-            flight.error_code = "duplicate"
             turn.settle(flight, Outcome(kind, now, error_code="duplicate", error_text="message_id was used before"))
         expired, turn.expired = turn.expired, []
         for flight in expired:
@@ -158,7 +163,8 @@ class Dispatcher:
             if len(going) < len(parts):
                 self._inbox.wake.set()  # there is room left
             # Tokens are taken now, not when the parts were chosen: the operator counts what arrives, whatever the exchange took.
-            room = slot.lane.bucket.take(min(len(going), slot.port.room), time.monotonic())
+            monotonic = time.monotonic()
+            room = slot.lane.tokens(monotonic).take(min(len(going), slot.port.room), monotonic)
             if len(going) > room:
                 for part in reversed(going[room:]):
                     part.flight.flying -= 1

@@ -15,6 +15,7 @@ from gateway.progress import Progress
 
 if TYPE_CHECKING:
     from gateway.lane import Slot
+    from gateway.providers.contract import Failure
 
 SPAN = 4 * BLOCK
 """Offsets of one queue that may be admitted beyond the committed one. Should the ledger ever be lost, no more than these can
@@ -56,8 +57,8 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
     written_at: float = 0.0
     """Unix time of the first write; 0 when that was an earlier owner's."""
-    error_code: str = ""
-    retry_code: str = ""
+    failure: Failure | None = None
+    """Why a part was refused: of several, the gravest."""
 
 
 class Queue:
@@ -81,6 +82,7 @@ class Queue:
         "records",
         "recover_before",
         "recovered",
+        "served",
         "slot",
         "tp",
         "unsure",
@@ -107,6 +109,8 @@ class Queue:
         self.committed = 0
         self.limit = SPAN
         """No record from this offset on is admitted before more is committed."""
+        self.served = 0.0
+        """What it has been given, in its class's virtual time (`fair.py`)."""
 
     def __repr__(self) -> str:
         return (

@@ -8,23 +8,26 @@ waits or writes.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 
 import msgspec
 
 from gateway.config import Classes
 from gateway.correlation import attempt_key
+from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
 from gateway.ledger import Outcome
-from gateway.model import decode_message
+from gateway.model import TrafficClass, decode_message
 from gateway.settle import Settler
 from gateway.turn import Turn
 from smpp.errors import SMPPError
 
 Chosen = list[tuple[Slot, list[Part]]]
 
+_ASIDE_S = 300.0
+"""How long a message without another lane leaves the queue of one that is down to those that have one."""
 _PACE_S = 0.005
 """Seconds' worth of tokens that a lane at its rate waits for."""
 
@@ -32,10 +35,11 @@ _PACE_S = 0.005
 class Forwarder:
     """Chooses what is written; `batch` is the most parts of a slot in one turn."""
 
-    def __init__(self, turn: Turn, settler: Settler, classes: Classes, batch: int) -> None:
+    def __init__(self, turn: Turn, settler: Settler, failover: Failover, classes: Classes, batch: int) -> None:
         self._turn = turn
         self._settler = settler
-        self._classes = classes
+        self._failover = failover
+        self.classes = classes
         self._batch = batch
         self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
 
@@ -44,31 +48,40 @@ class Forwarder:
         chosen: Chosen = []
         # Tokens are taken when parts are written: until then they are only spoken for.
         planned: Counter[Lane] = Counter()
+        wanted: Counter[Lane] = Counter()
         monotonic = time.monotonic()
         wait = float("inf")
         slots = list(owned)
         self._first = (self._first + 1) % (len(slots) or 1)
+        down = self._failover.down
         for slot in slots[self._first :] + slots[: self._first]:
             lane = slot.lane
+            if lane.name in down and self._evacuate(slot, now):
+                wait = 0.0
             room = min(slot.port.room, self._batch)
+            waiting: dict[TrafficClass, list[Queue]] = {}
             ready = 0
             for queue in slot.queues:
                 if queue.owned and not queue.fenced:
                     if queue.records and len(queue.ready) < room:
                         self._admit(queue, room, now)
-                    ready += len(queue.ready)
+                    if queue.ready:
+                        ready += len(queue.ready)
+                        waiting.setdefault(queue.class_, []).append(queue)
             want = min(room, ready)
-            if want and lane.hold_until > monotonic:
-                wait = min(wait, lane.hold_until - monotonic)
-            elif want:
-                granted = min(want, lane.bucket.available(monotonic) - planned[lane])
+            if want:
+                tokens = lane.tokens(monotonic)
+                granted = max(0, min(want, tokens.available(monotonic) - planned[lane]))
                 planned[lane] += granted
+                wanted[lane] += ready - granted
                 if granted < want:
                     # Some at a time: a wake for every token would make batches of one.
-                    some = planned[lane] + min(want - granted, max(1, int(lane.bucket.rate * _PACE_S)))
-                    wait = min(wait, lane.bucket.wait(monotonic, some))
+                    some = planned[lane] + min(want - granted, max(1, int(lane.lease.rate * _PACE_S)))
+                    wait = min(wait, tokens.wait(monotonic, some))
                 if granted:
-                    chosen.append((slot, self._take(slot, granted, now)))
+                    chosen.append((slot, self._take(slot, waiting, granted, now)))
+        for lane in {slot.lane for slot in slots}:
+            lane.lease.want(wanted[lane])
         return chosen, wait
 
     def refill(self, owned: Iterable[Slot], now: float) -> None:
@@ -121,6 +134,33 @@ class Forwarder:
                 ready.extend(parts)
             queue.flights[offset] = flight
 
+    def _evacuate(self, slot: Slot, now: float) -> bool:
+        """Move what waits for a lane that is down to its next lanes, as far as it has any; True if there is more."""
+        more = False
+        mixed = self._failover.is_mixed(slot.lane.name)
+        for queue in slot.queues:
+            if not queue.owned or queue.fenced:
+                continue
+            if queue.records and len(queue.ready) < self._batch:
+                self._admit(queue, self._batch, now)
+            staying: deque[Part] = deque()
+            for part in queue.ready:
+                flight = part.flight
+                if flight.concluded:
+                    continue
+                if flight.flying or flight.in_doubt or any(flight.ids) or not self._settler.move(flight, now):
+                    staying.append(part)
+                else:
+                    more = more or bool(queue.records)
+            queue.ready = staying
+            if mixed and queue.records and len(staying) >= slot.lane.ahead:
+                # What has no other lane must not stand in the way of what has.
+                for part in staying:
+                    if not part.flight.intended and not part.flight.concluded:
+                        self._settler.defer(part.flight, _ASIDE_S, now)
+                        more = True
+        return more
+
     def _recover(self, flight: Flight, now: float) -> bool:
         """Whether a message that an earlier owner may have written is to be written (again)."""
         queue = flight.queue
@@ -137,58 +177,74 @@ class Forwarder:
             queue.flights[flight.offset] = flight
             self._turn.settled.append((flight, outcome))
             return False
-        if self._classes.in_doubt(flight.message.class_) == "resend":
+        if self.classes.in_doubt(flight.message.class_) == "resend":
             flight.intended = flight.in_doubt = True
             return True
         self._settler.give_up(flight, "ledger-lost" if queue.unsure else "crash", now)
         return False
 
-    def _take(self, slot: Slot, granted: int, now: float) -> list[Part]:
-        """Take `granted` parts, and note for each message that starts with them its intent."""
-        turn = self._turn
+    def _take(self, slot: Slot, waiting: dict[TrafficClass, list[Queue]], granted: int, now: float) -> list[Part]:
+        """Take `granted` parts of what is waiting, as class, reserve and fairness have it."""
+        turns = slot.turns
         parts: list[Part] = []
-        for queue in slot.queues:
-            ready = queue.ready
-            if not ready or not queue.owned or queue.fenced:
-                continue
-            entry = queue.entry
-            touched = False
-            while ready and granted:
-                part = ready.popleft()
-                flight = part.flight
-                message = flight.message
-                if flight.concluded:
-                    continue
-                if flight.error_code:
-                    self._settler.drop(part, now)
-                    continue
-                if message.expires_at and message.expires_at <= now and not flight.flying and not any(flight.ids):
-                    if flight.intended:
-                        self._settler.expire(flight, now)
-                    else:  # unless it turns out to be a second copy: that has its end already
-                        self._claim(flight)
-                        turn.expired.append(flight)
-                    continue
-                granted -= 1
-                flight.flying += 1
-                parts.append(part)
-                if not flight.written_at:
-                    flight.written_at = now
-                if not flight.intended:
-                    flight.intended = True
-                    if flight.offset >= entry.intent:
-                        entry.intent = flight.offset + 1
-                    self._claim(flight)
-                    touched = True
-                elif flight.opened:
-                    flight.opened = False
-                    entry.rewrite(flight.offset)
-                    touched = True
-            if touched:
-                turn.touched[queue.name] = queue
-            if not granted:
-                break
+        sizes = {class_: sum([len(queue.ready) for queue in queues]) for class_, queues in waiting.items()}
+        for class_, share in turns.shares(sizes, granted):
+            queues = waiting[class_]
+            left = share
+            while left and queues:
+                queue, most = turns.next(queues, left)
+                before = len(parts)
+                self._take_from(queue, most, parts, now)
+                if not queue.ready:
+                    queues.remove(queue)
+                if taken := len(parts) - before:
+                    left -= taken
+                    turns.took(queue, taken, parts[-1].flight.message.tenant)
         return parts
+
+    def _take_from(self, queue: Queue, most: int, parts: list[Part], now: float) -> None:
+        """Add up to `most` parts of one queue, and note for each message that starts with them its intent."""
+        turn = self._turn
+        ready = queue.ready
+        entry = queue.entry
+        gate = queue.slot.lane.gate
+        touched = False
+        while ready and most:
+            part = ready.popleft()
+            flight = part.flight
+            message = flight.message
+            if flight.concluded:
+                continue
+            if flight.failure is not None and not self._settler.worth_it(flight):
+                self._settler.drop(part, now)
+                continue
+            if message.expires_at and message.expires_at <= now and not flight.flying and not any(flight.ids):
+                if flight.intended:
+                    self._settler.expire(flight, now)
+                else:  # unless it turns out to be a second copy: that has its end already
+                    self._claim(flight)
+                    turn.expired.append(flight)
+                continue
+            if not flight.intended and not gate.open and (wait := gate.wait(message, flight.left, time.monotonic())):
+                self._settler.defer(flight, wait, now)
+                continue
+            most -= 1
+            flight.flying += 1
+            parts.append(part)
+            if not flight.written_at:
+                flight.written_at = now
+            if not flight.intended:
+                flight.intended = True
+                if flight.offset >= entry.intent:
+                    entry.intent = flight.offset + 1
+                self._claim(flight)
+                touched = True
+            elif flight.opened:
+                flight.opened = False
+                entry.rewrite(flight.offset)
+                touched = True
+        if touched:
+            turn.touched[queue.name] = queue
 
     def _claim(self, flight: Flight) -> None:
         message = flight.message

@@ -141,7 +141,7 @@ class Inbound:
                 complete.append(joining.key)
             elif len(by_number) == 1:
                 key = joining.key.encode()
-                self._ladder.put(deadlines, now + self._wait, JOIN, key, _encode_joining(joining))
+                self._ladder.put(deadlines, now + self._wait, JOIN, key, _encode_joining(joining), now)
         if deadlines:
             await self._outbox.send(deadlines)
         return list(records.values())

@@ -34,7 +34,8 @@ class Inbox:
 
     def __init__(self, capacity: int) -> None:
         self.wake = asyncio.Event()
-        self.answers: list[Response] = []
+        self.answers: list[list[Response]] = []
+        """By batches: what one read of one bind brought."""
         self.unanswered: list[Any] = []
         self.late: list[LateResponse] = []
         self.deliveries: list[Delivery] = []

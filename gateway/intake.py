@@ -17,14 +17,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from gateway import dead, events, numbers
+from gateway import content, dead, events, numbers
 from gateway.config import Kafka
+from gateway.delay import Ladder
 from gateway.errors import InvalidJob, MissingParameter
+from gateway.failover import Failover, topic_of
 from gateway.lane import Lane
 from gateway.model import Job, Message, deadline_of, decode_job, encode_message, message_id_of
 from gateway.outbox import Batches, Outbox, Record, partition_of
-from gateway.personalise import Template
-from gateway.routing import Router
+from gateway.route_config import network
+from gateway.routing import pick
 from smpp.errors import SMPPError
 
 log = logging.getLogger("gateway.intake")
@@ -54,13 +56,15 @@ class Intake:
         consumer: AIOKafkaConsumer,
         outbox: Outbox,
         kafka: Kafka,
-        router: Router,
+        ladder: Ladder,
+        failover: Failover,
         lanes: Mapping[str, Lane],
     ) -> None:
         self._consumer = consumer
         self._outbox = outbox
         self._kafka = kafka
-        self._router = router
+        self._ladder = ladder
+        self._failover = failover
         self._lanes = lanes
         self.counts: Counter[str] = Counter()
         """messages, rejected, dead."""
@@ -118,7 +122,7 @@ class Intake:
         for record in records:
             try:
                 job = decode_job(record.value)
-                template = Template(job.text)
+                renderer = content.compile(job)
             except InvalidJob as error:
                 self.counts["dead"] += 1
                 log.warning(
@@ -133,7 +137,7 @@ class Intake:
             at = datetime.fromtimestamp(now, UTC)
             rejected = 0
             for start in range(0, len(job.recipients), _CHUNK):
-                rejected += await self._expand(job, template, record, start, at, batches, published)
+                rejected += await self._expand(job, renderer, record, start, at, batches, published)
                 size += min(_CHUNK, len(job.recipients) - start)
                 if size >= _CHUNK:
                     await self._send(batches, published)
@@ -154,7 +158,7 @@ class Intake:
     async def _expand(
         self,
         job: Job,
-        template: Template,
+        renderer: content.Renderer,
         record: ConsumerRecord,
         start: int,
         at: datetime,
@@ -162,12 +166,14 @@ class Intake:
         published: list[Record],
     ) -> int:
         """Add the messages of one chunk of a job to `batches`; returns how many recipients were rejected."""
-        lane_of = self._router.for_job(job)
+        choice_of = self._failover.router.choices(job.channel, job.class_, job.tenant, job.sender)
+        down = self._failover.down
+        due = job.not_before.timestamp() if job.not_before else 0.0
         expires_at = deadline_of(job)
         accepted_at = at.timestamp()
         source = f"{record.partition}:{record.offset}:"
         class_ = job.class_
-        topics: dict[str, tuple[str, int, Lane]] = {}
+        topics: dict[str, tuple[str, Lane]] = {}
         rejected = 0
         for index in range(start, min(start + _CHUNK, len(job.recipients))):
             recipient = job.recipients[index]
@@ -177,17 +183,22 @@ class Intake:
                     raise Rejected("number", reason)
                 if expires_at and expires_at <= accepted_at:
                     raise Rejected("expired", "expires_at has passed")
-                name = lane_of(to)
-                if name is None:
+                operator = recipient.operator
+                if operator:
+                    operator = network(operator) or operator
+                choice = choice_of(to, operator)
+                if choice is None:
                     raise Rejected("route", "no route fits")
-                text = template.render(recipient.params)
+                name = choice.only or pick(choice, to, down) or pick(choice, to) or ""
+                rendered = renderer.render(recipient.params)
+                text = rendered.text
                 if name not in topics:
-                    topic = self._kafka.lane_topic(name, class_)
-                    topics[name] = (topic, await self._outbox.partitions(topic), self._lanes[name])
-                topic, partitions, lane = topics[name]
+                    carrier = self._lanes[name]
+                    topics[name] = topic_of(self._kafka, carrier.config, class_, job.tenant), carrier
+                topic, lane = topics[name]
                 if len(text) > lane.sure_to_fit and lane.encoder.count(text) > lane.config.max_parts:
                     raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
-            except (Rejected, MissingParameter, SMPPError) as error:
+            except (Rejected, MissingParameter, content.Unrenderable, SMPPError) as error:
                 rejected += 1
                 published.append(_rejection(job, message_id_of(job, index), at, error))
                 continue
@@ -203,8 +214,17 @@ class Intake:
                 expires_at,
                 f"{source}{index}",
                 accepted_at,
+                1,
+                (),
+                rendered.content,
+                job.channel,
+                operator,
             )
             key = to.encode()
+            if due > accepted_at:
+                self._ladder.put(batches, due, topic, key, encode_message(message), accepted_at)
+                continue
+            partitions = lane.config.slots
             where = (topic, partition_of(key, partitions) if partitions > 1 else 0)
             batch = batches.get(where)
             if batch is None:
@@ -215,7 +235,7 @@ class Intake:
 
 def _rejection(job: Job, message_id: str, at: datetime, error: Exception) -> Record:
     match error:
-        case Rejected():
+        case Rejected() | content.Unrenderable():
             code = error.code
         case MissingParameter():
             code = "parameter"

@@ -125,8 +125,9 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
     """What became of one offset, with what is needed to publish its events again.
 
     `kind` is one letter: `s` submitted, `f` failed, `x` expired, `u` unknown, `d` duplicate, `q` our own second copy of a
-    message (no event), `r` handed to the delay ladder, `p` a record that could not be read, `o` open. `at` is when, in Unix
-    seconds. `ids` are the provider's ids of the parts, empty for a part that has none.
+    message (no event), `r` to be tried again (by the delay ladder), `w` not yet tried and waiting there, `m` moved to another
+    lane, `p` a record that could not be read, `o` open. `at` is when, in Unix seconds. `ids` are the provider's ids of the parts,
+    empty for a part that has none.
     """
 
     kind: str
@@ -136,7 +137,11 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
     error_text: str = ""
     parts: int = 1
     due: float = 0.0
-    """`r` only: when the next attempt is due, Unix seconds."""
+    """`r` and `w` only: when it is due, Unix seconds."""
+    lane: str = ""
+    """`m` only: the one that it moved to."""
+    attempt: int = 0
+    """`w` and `m` only: the attempt with which it goes on, the same one where nothing was written."""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -73,7 +73,7 @@ class WorkerCollector(Collector):
         yield "recado_store_away", (), worker.patience.away
         yield "recado_kafka_away", (), worker.outbox.away
         for shared in worker.lanes.values():
-            yield "recado_lane_rate", (shared.name,), shared.bucket.rate
+            yield "recado_lane_rate", (shared.name,), shared.lease.rate
             for code, count in shared.refusals.items():
                 yield "recado_parts_refused", (shared.name, code), count
         for (lane_name, index), slot in worker.dispatcher.slots.items():

@@ -8,22 +8,19 @@ octets.
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct, field
 
+from gateway.content.model import Channel, Content
 from gateway.errors import InvalidJob
 
 MAX_RECIPIENTS = 10_000
 
-# 255 parts of 153 septets, the most that a concatenation header can number (3GPP TS 23.040 §9.2.3.24.1).
-MAX_TEXT = 39_015
-
 # `$` alone would let a final line break pass in Python; in JSON Schema it would not.
 _END = r"$(?!\n)"
 
-Channel = Literal["sms"]
 Tenant = Annotated[
     str,
     Meta(
@@ -56,40 +53,32 @@ class Recipient(Struct, forbid_unknown_fields=True, gc=False):
         dict[Annotated[str, Meta(min_length=1, max_length=64)], str | int | float],
         Meta(max_length=64, description="Values of the placeholders of the text; ones that it lacks are ignored."),
     ] = {}
-
-
-class Job(Struct, forbid_unknown_fields=True, gc=False):
-    """A text for one or thousands of recipients: one record of the jobs topic."""
-
-    job_id: Annotated[str, Meta(min_length=1, max_length=128, description="Yours, unique within the tenant.")]
-    text: Annotated[
+    operator: Annotated[
         str,
         Meta(
-            min_length=1,
-            max_length=MAX_TEXT,
-            description="With `{name}` placeholders, filled per recipient; a brace itself is written twice.",
+            max_length=32,
+            description="The network that serves the number, where you know it: MCC and MNC (`732101`), or a name of ours.",
         ),
-    ]
+    ] = ""
+
+
+class Job(Content, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A content for one or thousands of recipients: one record of the jobs topic."""
+
+    job_id: Annotated[str, Meta(min_length=1, max_length=128, description="Yours, unique within the tenant.")]
     recipients: Annotated[list[Recipient], Meta(min_length=1, max_length=MAX_RECIPIENTS)]
     campaign: Campaign = ""
     tenant: Tenant = ""
     class_: TrafficClass = field(default=TrafficClass.BULK, name="class")
-    channel: Channel = "sms"
-    # Printable ASCII in 20 octets is what `source_addr` holds beside its NUL (SMPP 3.4 §4.4.1).
-    sender: Annotated[
-        str,
-        Meta(
-            max_length=20,
-            pattern=r"^[ -~]*" + _END,
-            description="Originating address, such as a short code; empty: the lane's own.",
-        ),
-    ] = ""
     expires_at: (
         Annotated[
             datetime,
             Meta(tz=True, description="RFC 3339 with an offset: not sent after it, nor delivered if the operator can."),
         ]
         | None
+    ) = None
+    not_before: (
+        Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset: not sent before it.")] | None
     ) = None
 
 
@@ -115,6 +104,11 @@ class Message(Struct, array_like=True, gc=False):
     """Provider's ids of the parts that an earlier attempt got accepted; only the others (empty) are written again."""
     content: str = ""
     """What channels other than SMS carry, as the JSON object that their providers splice into a request."""
+    channel: str = "sms"
+    operator: str = ""
+    """Of the recipient, as MCC and MNC or by name, where it is known: routes may ask for it."""
+    tried: tuple[str, ...] = ()
+    """Lanes that certainly did not accept it, and do not want it."""
 
 
 class EventStatus(StrEnum):

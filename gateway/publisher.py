@@ -7,6 +7,7 @@ Only when Kafka has the events of a message, its retry or its dead letter, is it
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -14,10 +15,13 @@ import msgspec
 
 from gateway import dead, events
 from gateway.delay import Ladder
+from gateway.failover import Address
 from gateway.flight import Flight, Queue
 from gateway.inbox import Delivery
 from gateway.ledger import Outcome
+from gateway.model import Message, encode_message
 from gateway.outbox import Batches, Outbox, Record
+from gateway.settle import LANE_DOWN
 from gateway.turn import Settled
 
 _MANY = 64
@@ -35,6 +39,8 @@ OUTCOMES = {
     "d": "duplicate",
     "q": "own_copy",
     "r": "retry",
+    "w": "deferred",
+    "m": "moved",
     "p": "dead",
 }
 
@@ -71,6 +77,7 @@ class Publisher:
         events_topic: str,
         dead_topic: str,
         capacity: int,
+        address: Callable[[str, Message], Address],
         wake_dispatcher: Callable[[], None],
         on_deliveries: Callable[[list[Delivery]], None],
     ) -> None:
@@ -79,6 +86,7 @@ class Publisher:
         self._events_topic = events_topic
         self._dead_topic = dead_topic
         self._capacity = capacity
+        self._address = address
         self._wake_dispatcher = wake_dispatcher
         self._on_deliveries = on_deliveries
         self._settled: list[Settled] = []
@@ -130,10 +138,17 @@ class Publisher:
     async def _publish(self, settled: list[Settled], deliveries: list[Delivery]) -> None:
         records: list[Record] = []
         others: Batches = {}
+        now = time.time()
         for flight, outcome in settled:
             kind = outcome.kind
-            if kind == "r":
-                self._ladder.put(others, *self._retry(flight, outcome))
+            if kind == "s":
+                records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
+            elif kind in ("r", "w"):
+                self._ladder.put(others, outcome.due, flight.queue.tp.topic, *_again(flight, outcome), now)
+            elif kind == "m":
+                moved = _moved(flight, outcome)
+                record = moved.to.encode(), encode_message(moved)
+                others.setdefault(self._address(outcome.lane, moved), []).append(record)
             elif kind == "p":
                 others.setdefault((self._dead_topic, 0), []).append(
                     dead.letter(flight.message, outcome.error_text, events.utc(outcome.at))
@@ -171,7 +186,17 @@ class Publisher:
         for (queue, kind), count in kinds.items():
             self.counts[queue.slot.lane.name, queue.class_.value, OUTCOMES[kind]] += count
 
-    def _retry(self, flight: Flight, outcome: Outcome) -> tuple[float, str, bytes, bytes]:
-        message = flight.message
-        again = msgspec.structs.replace(message, attempt=message.attempt + 1, accepted_ids=outcome.ids)
-        return (outcome.due, flight.queue.tp.topic, message.to.encode(), msgspec.json.encode(again))
+
+def _again(flight: Flight, outcome: Outcome) -> tuple[bytes, bytes]:
+    """The record that the delay ladder gives back: the next attempt, or the same one where nothing was written."""
+    message = flight.message
+    attempt = outcome.attempt or message.attempt + 1
+    again = msgspec.structs.replace(message, attempt=attempt, accepted_ids=outcome.ids)
+    return message.to.encode(), encode_message(again)
+
+
+def _moved(flight: Flight, outcome: Outcome) -> Message:
+    message = flight.message
+    lane = flight.queue.slot.lane.name
+    tried = message.tried if outcome.error_code == LANE_DOWN else (*message.tried, lane)
+    return msgspec.structs.replace(message, attempt=outcome.attempt, tried=tried)

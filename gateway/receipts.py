@@ -263,7 +263,7 @@ class Receipts:
             if now - receipt.seen_at < self._early_limit:
                 self.counts["early"] += 1
                 due = min(now + max(_EARLY_FIRST_S, now - receipt.seen_at), receipt.seen_at + self._early_limit)
-                self._ladder.put(batches, due, RECEIPT, receipt.key.encode(), _encode_early(receipt))
+                self._ladder.put(batches, due, RECEIPT, receipt.key.encode(), _encode_early(receipt), now)
             else:
                 last.append(receipt)
         if not last:

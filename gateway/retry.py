@@ -7,20 +7,37 @@ from collections.abc import Callable
 
 from gateway.model import Message
 
-MAX_ATTEMPTS = 8
-"""With the delays below more than two hours, beyond which a code that says "later" means "no"."""
+MAX_ATTEMPTS = 16
+"""With the delays below two hours on average, beyond which a code that says "later" means "no"."""
+FIRST_S = 10.0
+"""Ceiling of the first wait, where the code has none of its own."""
 
-_FIRST_S = 10.0
 _CEILING_S = 1800.0
+_DOUBLINGS = 20
+"""After so many any first wait is beyond the ceiling."""
+_LEAST_S = 1.0
+"""A failure of this moment is still there in the next. Also what the delay ladder may be late."""
 
 
-def next_attempt(message: Message, now: float, roll: Callable[[], float] = random.random) -> float | None:
+def next_attempt(
+    message: Message,
+    now: float,
+    roll: Callable[[], float] = random.random,
+    *,
+    limit: int = MAX_ATTEMPTS,
+    first_s: float = FIRST_S,
+    after: float = 0.0,
+) -> float | None:
     """Unix time of the next attempt, or None when there are no attempts or no time left.
 
-    Exponential with full jitter (over the upper half: a retry at once is the one that fails again); the first waits 5 to 10 s.
+    Exponential with full jitter: a random share (`roll`, below 1) of `first_s`, which doubles with every attempt up to half an
+    hour. It counts from a second from now, or from `after` seconds, for which the provider asked. A message that expires before
+    the end of that wait is tried in the time that it has, and given up only when that is a second.
     """
-    if message.attempt >= MAX_ATTEMPTS:
+    if message.attempt >= limit:
         return None
-    ceiling = min(_CEILING_S, _FIRST_S * 2.0 ** (message.attempt - 1))
-    due = now + ceiling * (0.5 + roll() / 2)
-    return None if message.expires_at and due >= message.expires_at else due
+    earliest = now + max(_LEAST_S, after)
+    spread = min(_CEILING_S, first_s * 2.0 ** min(message.attempt - 1, _DOUBLINGS))
+    if message.expires_at:
+        spread = min(spread, message.expires_at - _LEAST_S - earliest)
+    return None if spread < 0 else earliest + spread * roll()

@@ -11,42 +11,58 @@ from collections.abc import Iterable, Sequence
 from gateway.config import Classes
 from gateway.correlation import attempt_key, encode_sent, sent
 from gateway.errors import Disposition
+from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.inbox import Inbox
 from gateway.ledger import Outcome
-from gateway.providers.smpp import disposition, error_name
-from gateway.retry import next_attempt
+from gateway.providers.contract import Failure
+from gateway.retry import FIRST_S, next_attempt
 from gateway.turn import Turn
+from smpp.constants import CommandStatus
 from smpp.errors import SMPPError
 from smpp.events import LateResponse, Response
 from smpp.receipt import canonical_resp
 
-THROTTLE_PAUSE_S = 1.0
-"""Silence of a lane after ESME_RTHROTTLED; Kannel's default. All that a window bounces counts as one signal."""
+_GRAVITY = {Disposition.RETRY: 0, Disposition.HOLD: 1, Disposition.REROUTE: 2, Disposition.REJECTED: 3}
+"""Of failures of the parts of one message the gravest decides."""
+_LASTING = {Disposition.REROUTE, Disposition.REJECTED}
+"""What makes the rest of a message worth nothing on its lane."""
+LANE_DOWN = "lane-down"
+"""Why a message moved that its lane never saw."""
+_HOLD_S = 600.0
+"""Of a sender that is refused, where nobody says for how long."""
 
 
 class Settler:
     """Decides what became of messages; `rows_ttl_s` is how long receipts are waited for."""
 
-    def __init__(self, turn: Turn, classes: Classes, inbox: Inbox, rows_ttl_s: int) -> None:
+    def __init__(self, turn: Turn, classes: Classes, inbox: Inbox, failover: Failover, rows_ttl_s: int) -> None:
         self._turn = turn
-        self._classes = classes
+        self.classes = classes
         self._inbox = inbox
+        self._failover = failover
         self._ttl = rows_ttl_s
 
     def answers(self, answers: list[Response], now: float) -> None:
-        """What the SMSC said of parts, in its order."""
+        """What one read of a bind brought of the SMSC's answers, in its order."""
         rows = self._turn.rows
         settled = self._turn.settled
         touched = self._turn.touched
         ttl = self._ttl
         queue: Queue | None = None
+        part: Part = answers[0].context
+        lane = part.flight.queue.slot.lane
+        name = lane.name
+        head = f"d:{lane.account}:"
+        latency_s = now - part.flight.written_at
+        queue_full = 0
         for answer in answers:
-            part: Part = answer.context
+            part = answer.context
             flight = part.flight
             flight.flying -= 1
             if answer.command_status:
-                self._refused(part, answer.command_status, now)
+                queue_full += answer.command_status == CommandStatus.ESME_RMSGQFUL
+                self._refused(part, lane.failure(answer.command_status, time.monotonic()), now)
                 continue
             provider_message_id = answer.message_id
             if len(flight.ids) > 1 or not provider_message_id:
@@ -58,20 +74,19 @@ class Settler:
             if flight.queue is not queue:
                 queue = flight.queue
                 entry = queue.entry
-                lane = queue.slot.lane
-                head = f"d:{lane.account}:"
                 touched[queue.name] = queue
             flight.left = 0
             flight.concluded = True
             flight.ids[0] = provider_message_id
             rows += (
                 head + canonical_resp(provider_message_id, lane.id_format),
-                encode_sent(sent(flight.message, lane.name, 1, 0, provider_message_id)),
+                encode_sent(sent(flight.message, name, 1, 0, provider_message_id)),
                 ttl,
             )
             outcome = Outcome("s", now, (provider_message_id,))
             entry.settle(flight.offset, outcome)
             settled.append((flight, outcome))
+        lane.answered(len(answers), queue_full, latency_s, time.monotonic())
 
     def unanswered(self, parts: Sequence[Part], now: float) -> None:
         """Written, and nobody will say what became of it: the class decides."""
@@ -79,7 +94,7 @@ class Settler:
             flight = part.flight
             flight.flying -= 1
             flight.in_doubt = True
-            if self._classes.in_doubt(flight.message.class_) == "resend":
+            if self.classes.in_doubt(flight.message.class_) == "resend":
                 if flight.queue.owned:
                     flight.queue.ready.appendleft(part)
                 elif not flight.flying and not flight.concluded:
@@ -128,6 +143,23 @@ class Settler:
         if flight.intended and not flight.in_doubt:
             self._turn.open(flight, now)
 
+    def defer(self, flight: Flight, seconds: float, now: float) -> None:
+        """Let a message of which nothing was written step aside for so long; its parts are dropped in their turn."""
+        self._turn.settle(flight, Outcome("w", now, due=now + seconds, attempt=flight.message.attempt))
+
+    def move(self, flight: Flight, now: float) -> bool:
+        """Send a message of which nothing is under way to its next lane; False if it has none."""
+        lane = self._failover.next_lane(flight.message, flight.queue.slot.lane.name)
+        if lane:
+            # The claim of an attempt that was never written is the copy's: should we be wrong about it, it meets it there.
+            attempt = flight.message.attempt + flight.intended
+            self._turn.settle(flight, Outcome("m", now, error_code=LANE_DOWN, lane=lane, attempt=attempt))
+        return bool(lane)
+
+    def worth_it(self, flight: Flight) -> bool:
+        """Whether the parts that are left are still to be written although one was refused."""
+        return flight.failure is None or flight.failure.disposition not in _LASTING
+
     def drop(self, part: Part, now: float) -> None:
         """A part that is not written because its message has failed already."""
         part.flight.left -= 1
@@ -159,21 +191,24 @@ class Settler:
         elif not flight.flying and not flight.queue.owned and not flight.concluded:
             self.let_go(flight, now)
 
-    def _refused(self, part: Part, command_status: int, now: float) -> None:
+    def _refused(self, part: Part, failure: Failure, now: float) -> None:
         flight = part.flight
-        name = error_name(command_status)
-        what = disposition(command_status)
         lane = flight.queue.slot.lane
-        lane.refused(name)
+        what = failure.disposition
         if what is Disposition.THROTTLED:
-            lane.hold_until = max(lane.hold_until, time.monotonic() + THROTTLE_PAUSE_S)
+            lane.throttled(failure, time.monotonic())
             self.put_back(part, now)
             return
+        if what is Disposition.STOP:
+            lane.stop(failure)
+            self.put_back(part, now)
+            return
+        if what is Disposition.HOLD:
+            lane.gate.hold("sender", flight.message.sender, time.monotonic() + (failure.after or _HOLD_S))
         flight.left -= 1
-        if what is Disposition.RETRY:
-            flight.retry_code = flight.retry_code or name
-        else:
-            flight.error_code = flight.error_code or name
+        worst = flight.failure
+        if worst is None or _GRAVITY[what] > _GRAVITY[worst.disposition]:
+            flight.failure = failure
         self._landed(flight, now)
 
     def _accepted(self, part: Part, provider_message_id: str) -> None:
@@ -193,21 +228,43 @@ class Settler:
             return
         ids = tuple(flight.ids)
         parts = len(ids)
-        if flight.error_code:
-            outcome = Outcome("f", now, ids, flight.error_code, "refused by the operator", parts)
-        elif flight.in_doubt and "" in ids and self._classes.in_doubt(flight.message.class_) == "report":
+        failure = flight.failure
+        if failure is not None and failure.disposition in _LASTING:
+            outcome = self._elsewhere(flight, failure, now) or Outcome(
+                "f", now, ids, failure.code, failure.text or "refused by the operator", parts
+            )
+        elif flight.in_doubt and "" in ids and self.classes.in_doubt(flight.message.class_) == "report":
             self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
             outcome = Outcome("u", now, ids, "no-answer", "written, not answered", parts)
-        elif flight.retry_code:
-            due = next_attempt(flight.message, now)
-            outcome = (
-                Outcome("f", now, ids, flight.retry_code, "no attempts or time left", parts)
-                if due is None
-                else Outcome("r", now, ids, flight.retry_code, "", parts, due)
-            )
+        elif failure is not None:
+            outcome = self._again(flight, failure, now)
         else:  # accepted, or answered in the end whatever was in doubt in between
             outcome = Outcome("s", now, ids, "", "", parts)
         self._turn.settle(flight, outcome)
+
+    def _elsewhere(self, flight: Flight, failure: Failure, now: float) -> Outcome | None:
+        """Another lane, if it is certain that this one has accepted no part of the message."""
+        if failure.disposition is not Disposition.REROUTE or flight.in_doubt or any(flight.ids):
+            return None
+        lane = self._failover.next_lane(flight.message, flight.queue.slot.lane.name)
+        return (
+            Outcome("m", now, error_code=failure.code, lane=lane, attempt=flight.message.attempt + 1) if lane else None
+        )
+
+    def _again(self, flight: Flight, failure: Failure, now: float) -> Outcome:
+        ids = tuple(flight.ids)
+        lane = flight.queue.slot.lane.config
+        held = failure.after if failure.disposition is Disposition.HOLD else None
+        due = next_attempt(
+            flight.message,
+            now,
+            limit=min(lane.max_attempts, failure.attempts or lane.max_attempts),
+            first_s=failure.after or FIRST_S,
+            after=held or 0.0,
+        )
+        if due is None:
+            return Outcome("f", now, ids, failure.code, "no attempts or time left", len(ids))
+        return Outcome("r", now, ids, failure.code, "", len(ids), due)
 
     def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
         """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them."""

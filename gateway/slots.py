@@ -24,6 +24,7 @@ from gateway.lane import Lane, Slot
 from gateway.ledger import Ledger
 from gateway.model import TrafficClass
 from gateway.publisher import Publisher
+from ratelimit.lease import Lease
 
 log = logging.getLogger("gateway.slots")
 
@@ -65,6 +66,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self._buffered = buffered
         self._batch = batch
         self.slots = dispatcher.slots
+        self.leases: dict[str, Lease] = {}
+        """Of the lanes of which this process has ever had a slot."""
         self._queues: dict[TopicPartition, Queue] = {}
         self._ready = asyncio.Event()
         """Cleared between revoke and assign: what is fetched then is fetched again."""
@@ -105,8 +108,10 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         for slot in leaving:
             slot.queues.clear()
             self._close(slot)
+        used = set()
         for tp in sorted(assigned):
-            await self._take(tp)
+            if await self._take(tp):
+                used.add(self._topics[tp.topic][0])
         for tp, queue in self._queues.items():
             # What was fetched since the assignment has been dropped: the position goes back with it.
             if queue.committed:
@@ -116,6 +121,10 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         owned = Counter(lane for lane, _ in self.slots)
         for name, lane in self._lanes.items():
             lane.share(owned[name], time.monotonic())
+            if owned[name] and name not in self.leases:
+                if name not in used:
+                    lane.lease.first_use()
+                self.leases[name] = lane.lease
         log.info("slots owned=%d queues=%d released=%d", len(self.slots), len(self._queues), len(leaving))
         self._ready.set()
         self._inbox.wake.set()
@@ -170,6 +179,15 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self.slots.clear()
         await self._settle(_LAST_SETTLE_S)
 
+    def reconfigure(self) -> None:
+        """Go on with what a reload has changed of the lanes."""
+        now = time.monotonic()
+        owned = Counter(lane for lane, _ in self.slots)
+        for name, lane in self._lanes.items():
+            lane.share(owned[name], now)
+        for slot in self.slots.values():
+            slot.reconfigure()
+
     # Private.
 
     async def _settle(self, patience_s: float) -> None:
@@ -211,7 +229,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         await self._ledger.trim(passed)
         self._inbox.wake.set()
 
-    async def _take(self, tp: TopicPartition) -> None:
+    async def _take(self, tp: TopicPartition) -> bool:
+        """Become the owner of a queue; False if nobody has ever been."""
         lane_name, class_ = self._topics[tp.topic]
         key = self._slot_of(tp)
         slot = self.slots.get(key)
@@ -240,6 +259,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             )
         queue.entry.intent = queue.recover_before
         queue.owned = True
+        return found.known or committed is not None
 
     def _slot_of(self, tp: TopicPartition) -> tuple[str, int]:
         return self._topics[tp.topic][0], tp.partition

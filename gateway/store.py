@@ -58,7 +58,10 @@ class Store:
         A call that failed may have been executed: every script of ours can be repeated. Cancelling drops the connection, since
         an answer would otherwise be taken for that of the next call.
         """
-        packed = msgspec.msgpack.encode(argument)
+        return await self.run_packed(script, msgspec.msgpack.encode(argument))
+
+    async def run_packed(self, script: Script, packed: bytes) -> Any:
+        """Call a script with an argument that is MessagePack already; as `run` in all else."""
         async with self._turn:
             try:
                 async with asyncio.timeout(self._timeout):

@@ -35,6 +35,12 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._value)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return "<secret>" if self._value else "<no secret>"
 
@@ -86,6 +92,25 @@ class Reader:
             self.add(f"{path}.{exc.key}", exc.what, exc.remedy)
             return None
 
+    def value(self, annotation: Any, raw: object, where: str) -> object:
+        """Return `raw` as what may stand here; None, among others, after a problem."""
+        if isinstance(raw, dict):
+            for kind in _choices(annotation):
+                if isinstance(kind, type) and issubclass(kind, Struct):
+                    return self.table(kind, raw, where)
+                if get_origin(kind) is Mapping:
+                    of_key, of_value = get_args(kind)
+                    return {
+                        self.value(of_key, key, f"{where}.{key}"): self.value(of_value, value, f"{where}.{key}")
+                        for key, value in raw.items()
+                    }
+        try:
+            return msgspec.convert(raw, annotation)
+        except msgspec.ValidationError as exc:
+            what, _, at = str(exc).partition(" - at `$")
+            self.add(where + at.rstrip("`").replace("[...]", ""), _in_words(what), _remedy(annotation))
+            return None
+
     def unknown_keys(self, raw: Mapping[str, object], known: Iterable[str], path: str) -> None:
         """Add a problem for each key of `raw` that is not in `known`."""
         known = list(known)
@@ -103,7 +128,7 @@ class Reader:
         self.problems.append(Problem(path, what, remedy))
 
     def _field(self, field: FieldInfo, raw: Mapping[str, Any], path: str, values: dict[str, object]) -> None:
-        key, kind = field.encode_name, _kind(field.type)
+        key, kind = field.encode_name, _choices(field.type)[0]
         where = f"{path}.{key}"
         if isinstance(kind, type) and issubclass(kind, Secret):
             secret = self._secret(kind, key, raw, path, required=field.required)
@@ -117,11 +142,7 @@ class Reader:
         elif kind is Path:
             values[field.name] = self._path(raw[key], where)
         else:
-            try:
-                values[field.name] = msgspec.convert(raw[key], field.type)
-            except msgspec.ValidationError as exc:
-                what, _, at = str(exc).partition(" - at `$")
-                self.add(where + at.rstrip("`"), _in_words(what), _remedy(field.type))
+            values[field.name] = self.value(field.type, raw[key], where)
 
     def _path(self, value: object, where: str) -> Path | None:
         if isinstance(value, str) and (self._folder / value).is_file():
@@ -164,7 +185,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else ""
 
 
-_WORDS = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list"}
+_WORDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
 
 
 def _in_words(message: str) -> str:
@@ -185,7 +213,7 @@ def _text_of(path: Path) -> str:
 
 
 def _keys(field: FieldInfo) -> tuple[str, ...]:
-    kind = _kind(field.type)
+    kind = _choices(field.type)[0]
     if isinstance(kind, type) and issubclass(kind, Secret):
         return _secret_keys(kind, field.encode_name)
     return (field.encode_name,)
@@ -196,13 +224,13 @@ def _secret_keys(kind: type[Secret], key: str) -> tuple[str, ...]:
     return (key, *references) if issubclass(kind, SecretURL) else references
 
 
-def _kind(annotation: Any) -> Any:
-    """Return the type below `Annotated` and `| None`."""
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the types of which a value may be one, without `None` and what `Annotated` says of them."""
     if get_origin(annotation) is Annotated:
-        return _kind(get_args(annotation)[0])
+        return _choices(get_args(annotation)[0])
     if get_origin(annotation) in (UnionType, Union):
-        return _kind(next(arg for arg in get_args(annotation) if arg is not type(None)))
-    return annotation
+        return tuple(kind for choice in get_args(annotation) for kind in _choices(choice))
+    return () if annotation is type(None) else (annotation,)
 
 
 def _remedy(annotation: Any) -> str:

@@ -250,6 +250,11 @@ class Link:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"link {self.config.system_id}")
 
+    def set_window(self, window: int) -> None:
+        """Change how many requests may be unanswered, for this connection and the next ones; a smaller one drains by itself."""
+        self.config = msgspec.structs.replace(self.config, window=window)
+        self._connection.session.window = window
+
     def submit(self, requests: Iterable[tuple[bytes, Any]]) -> None:
         """Write submit_sm bodies, one write for all. Raises `LocalProtocolError` beyond `room`."""
         self._connection.session.submit(requests, asyncio.get_running_loop().time())

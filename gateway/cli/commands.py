@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gateway.cli import sim_http
 from gateway.cli.terminal import INTERRUPTED, console, fail, run_until_signal, say
 from gateway.model import EventStatus, TrafficClass
 
@@ -30,6 +31,8 @@ app = typer.Typer(
       recado check recado.toml              [dim]what it means, or what is wrong[/dim]
       recado topics --create -c recado.toml [dim]make the topics that are missing[/dim]
       recado run -c recado.toml             [dim]SIGTERM drains and stops[/dim]
+      recado run -c recado.toml --workers 4 --pidfile recado.pid
+      recado reload --pidfile recado.pid    [dim]apply a changed file[/dim]
 
     [bold]Send, and see what becomes of it:[/bold]
 
@@ -46,6 +49,8 @@ app = typer.Typer(
 )
 sim = typer.Typer(no_args_is_help=True, help="Simulated providers: they take everything and deliver to nobody.")
 app.add_typer(sim, name="sim")
+sim.command()(sim_http.whatsapp)
+sim.command()(sim_http.http)
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration, a TOML file.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]
@@ -77,23 +82,59 @@ def run(
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], typer.Option(case_sensitive=False, help="How much to log.")
     ] = "INFO",
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="So many processes, supervised by this one; 0: one for each core.")
+    ] = None,
+    pidfile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the process id there, for `recado reload`.")
+    ] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run one gateway process until SIGTERM or Ctrl-C.
+    """Run one gateway process, or several, until SIGTERM or Ctrl-C.
 
     It stops taking in, lets the windows drain, unbinds and commits; a
     second signal ends it at once. Start as many processes as you like with
-    the same file: they share the lanes.
-    """
-    import uvloop
+    the same file, here and on other machines: they share the lanes.
 
-    from gateway import app as gateway
+    With --workers, one that dies is started again. Exit code 0 if all
+    drained; 1 if one had to be killed, or none came up.
+    """
     from gateway import log
-    from gateway.cli import mistakes
+    from gateway.cli import control, mistakes
 
     loaded = mistakes.load(config)
     log.setup(log_level)
-    with mistakes.explained(loaded):
-        uvloop.run(gateway.run(loaded))
+    with control.pidfile(pidfile):
+        if workers is not None:
+            raise typer.Exit(control.supervise(config, workers, log_level))
+        with mistakes.explained(loaded):
+            control.work(config, loaded, worker)
+
+
+@app.command()
+def reload(
+    pidfile: Annotated[Path | None, typer.Option(metavar="FILE", help="The one that `recado run` was given.")] = None,
+    pid: Annotated[int | None, typer.Option(min=1, help="The process, if it has no pidfile.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", metavar="FILE", help="Check this file first, and stop if it is bad."),
+    ] = None,
+) -> None:
+    """Have a running gateway read its configuration again: sends it SIGHUP.
+
+    What can change without dropping a bind changes at once; a bad file is
+    refused as a whole. The gateway's log says which, and why.
+    """
+    from gateway.cli import control, mistakes
+
+    if config is not None:
+        mistakes.load(config)
+    if pidfile is not None and pid is None:
+        control.hang_up(control.running(pidfile))
+    elif pid is not None and pidfile is None:
+        control.hang_up(pid)
+    else:
+        fail("name the gateway by --pidfile or by --pid", 2)
 
 
 @app.command()

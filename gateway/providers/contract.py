@@ -41,6 +41,8 @@ class Failure(Struct, frozen=True):
     text: str = ""
     after: float | None = None
     scope: Scope = Scope.LANE
+    attempts: int = 0
+    """Of the message in all, after which it has failed; 0 where only the lane has a limit."""
 
 
 class Accepted(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A lane over SMPP: texts to bodies of submit_sm, statuses to dispositions, binds to slots."""
+"""A lane over SMPP: texts to bodies of submit_sm, binds to slots. What statuses ask for is in `smpp_errors.py`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import Disposition
 from gateway.model import Message, TrafficClass
-from smpp.constants import CommandStatus, status_name
 from smpp.encoder import SubmitEncoder
 from smpp.events import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.link import BindConfig, BindKind, Failure, Link
@@ -20,27 +18,8 @@ if TYPE_CHECKING:
     from gateway import config
     from gateway.inbox import Inbox
 
-# Defaults where an operator's contract says nothing else (docs/design.md, "Dispositions"): what Kannel and Jasmin retry is
-# retried, recipients and texts that are refused have failed.
-DISPOSITIONS: dict[int, Disposition] = {
-    CommandStatus.ESME_RTHROTTLED: Disposition.THROTTLED,
-    CommandStatus.ESME_RMSGQFUL: Disposition.THROTTLED,
-    CommandStatus.ESME_RSYSERR: Disposition.RETRY,
-    CommandStatus.ESME_RX_T_APPN: Disposition.RETRY,
-    CommandStatus.ESME_RSUBMITFAIL: Disposition.RETRY,
-    CommandStatus.ESME_RINVBNDSTS: Disposition.RETRY,
-    CommandStatus.ESME_RDELIVERYFAILURE: Disposition.RETRY,
-    CommandStatus.ESME_RUNKNOWNERR: Disposition.RETRY,
-}
-UNLISTED = Disposition.REJECTED
-"""A code that is in no table, vendors' own included: trying again what an operator refused is how accounts get blocked."""
-
 _PRIORITY = {TrafficClass.OTP: 2, TrafficClass.TRANSACTIONAL: 1, TrafficClass.BULK: 0}
 _SENDERS_KEPT = 1000  # senders come from jobs: what is encoded for them must not grow without end
-
-
-def disposition(command_status: int) -> Disposition:
-    return DISPOSITIONS.get(command_status, UNLISTED)
 
 
 class SmppEncoder:
@@ -130,13 +109,14 @@ def _tls(lane: config.Lane) -> ssl.SSLContext:
 class SmppPort:
     """The bind of one slot: a transceiver, or a transmitter and a receiver. Sorts what comes in into the worker's inbox."""
 
-    def __init__(self, lane: config.Lane, inbox: Inbox, account: str) -> None:
+    def __init__(self, lane: config.Lane, inbox: Inbox, on_bound: Callable[[], None]) -> None:
         kinds = (BindKind.TRANSCEIVER,) if lane.bind == "trx" else (BindKind.TRANSMITTER, BindKind.RECEIVER)
         self._links = [Link(bind_config(lane, kind), self) for kind in kinds]
         self._sender = self._links[0]
         self._inbox = inbox
         self.lane = lane.name
-        self.account = account
+        self.account = lane.account
+        self._on_bound = on_bound
         self.down_reason = "not connected yet"
 
     @property
@@ -156,6 +136,9 @@ class SmppPort:
         for link in self._links:
             link.start()
 
+    def set_window(self, window: int) -> None:
+        self._sender.set_window(window)
+
     def submit(self, parts: list[tuple[bytes, Any]]) -> None:
         self._sender.submit(parts)
 
@@ -168,6 +151,8 @@ class SmppPort:
 
     def link_bound(self, link: Link) -> None:
         self.down_reason = ""
+        if link is self._sender:
+            self._on_bound()
         self._inbox.wake.set()
 
     def link_down(self, link: Link, failure: Failure, retry_in: float) -> None:
@@ -175,7 +160,7 @@ class SmppPort:
 
     def link_events(self, link: Link, events: list[Event]) -> None:
         inbox = self._inbox
-        answers = inbox.answers
+        answers: list[Response] = []
         deliveries: list[DeliverSM | DataSM] = []
         for event in events:
             if isinstance(event, Response):
@@ -190,9 +175,8 @@ class SmppPort:
                 inbox.late.append(event)
             elif isinstance(event, Malformed | Unexpected):
                 inbox.nonsense += 1
+        if answers:
+            inbox.answers.append(answers)
         if deliveries:
             inbox.delivered(self, link, deliveries)
         inbox.wake.set()
-
-
-error_name: Callable[[int], str] = status_name

@@ -51,6 +51,31 @@ def test_routes_policies_and_topics_are_shown() -> None:
     assert summary.topics["recado.lane.claro.otp"] == 1
 
 
+OTHER = LANE.replace("claro", "tigo").replace("recado", "other")
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ('lane = "claro"\ncountry = ["CO", "DO"]', "sms, country CO or DO → claro"),
+        ('lane = "claro"\noperator = "tigo"', "sms, operator tigo → claro"),
+        ('lanes = ["claro", "tigo"]', "sms, anything → claro, else tigo"),
+        ("lanes = [{ claro = 3, tigo = 1 }]", "sms, anything → claro (75 %) and tigo (25 %)"),
+        ('lanes = [{ tigo = 5 }, "claro"]', "sms, anything → tigo, else claro"),
+    ],
+)
+def test_routes_are_told_in_words(route: str, words: str) -> None:
+    """Who shares with whom, and who comes after whom."""
+    text = QUIET.replace('lane = "claro"', route) + OTHER + '[operators]\ntigo = ["732103"]'
+    assert summary_of(text).routes == (words,)
+
+
+def test_caps_are_told_in_words() -> None:
+    """Each alike, or by name."""
+    lane = summary_of(QUIET + 'caps = { sender = 50, tenant = { banco = 100, "*" = 20.5 } }').lanes[0]
+    assert lane.caps == ("each sender 50/s", "tenant banco 100/s", "each tenant 20.5/s")
+
+
 def test_a_sound_configuration_has_no_warnings() -> None:
     """Nothing is said that needs no look."""
     assert warnings_of(QUIET) == []
@@ -70,6 +95,44 @@ def test_a_sound_configuration_has_no_warnings() -> None:
 def test_what_looks_unintended_is_a_warning(text: str, path: str) -> None:
     """One for each, at its path."""
     assert warnings_of(text) == [path]
+
+
+def failover(classes: str, claro_classes: str = "", login: str = "other") -> str:
+    return (
+        QUIET.replace('lane = "claro"', 'lanes = ["claro", "tigo"]')
+        + claro_classes
+        + LANE.replace("claro", "tigo").replace("recado", login)
+        + classes
+    )
+
+
+def test_failover_that_works_is_no_warning() -> None:
+    """Two lanes, two logins, and both carry everything; or both carry the same one class."""
+    assert warnings_of(failover("")) == []
+    assert warnings_of(failover('classes = ["otp"]', 'classes = ["otp"]\n')) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (failover('classes = ["bulk", "otp"]'), ["lead transactional only to claro"]),
+        (failover("", 'classes = ["bulk"]\n'), ["lead otp only to tigo", "lead transactional only to tigo"]),
+        (failover('account = "claro"', login="recado"), ["claro and tigo are one login"]),
+    ],
+)
+def test_failover_that_cannot_work_is_a_warning(text: str, said: list[str]) -> None:
+    """A fallback that does not carry the class, or that goes down with the first."""
+    assert [(warning.path, warning.what) for warning in summary_of(text).warnings] == [
+        ("routes[0].lanes", what) for what in said
+    ]
+
+
+def test_a_fallback_is_reached() -> None:
+    """A lane that is only a second choice does get messages; that of a route that nothing reaches does not."""
+    text = (
+        failover("") + '[[routes]]\nlanes = ["claro", "spare"]' + LANE.replace("claro", "spare").replace("recado", "x")
+    )
+    assert warnings_of(text) == ["routes[1]", "lanes.spare"]
 
 
 def test_lanes_with_one_login_and_two_accounts_are_a_warning() -> None:

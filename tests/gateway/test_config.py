@@ -1,11 +1,14 @@
 """The configuration: its defaults, its derived names, and every problem at once with its path and a remedy."""
 
+import re
+import socket
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from msgspec import Struct
 
-from gateway.config import Config, Lane, load, loads
+from gateway.config import Adaptive, Caps, Config, ErrorRule, Lane, Route, load, loads
 from gateway.errors import ConfigError, Problem
 from gateway.model import TrafficClass
 from gateway.tables import Secret
@@ -52,11 +55,17 @@ def test_the_example_is_complete(tmp_path: Path) -> None:
     (tmp_path / "vivo-password").write_text("pw\n", encoding="utf-8")
     config = loads(text, {"CLARO_PASSWORD": "pw"}, tmp_path)
     shown = {line.lstrip("# ").split(" = ")[0] for line in text.splitlines() if " = " in line}
-    for section in (getattr(config, name) for name in Config.__struct_fields__ if name not in ("lanes", "routes")):
+    shown |= set(re.findall(r"^\[lanes\.[a-z-]+\.([a-z]+)\]", text, re.MULTILINE))
+    tables = {"lanes", "routes", "operators"}
+    for section in (getattr(config, name) for name in Config.__struct_fields__ if name not in tables):
         fields = set(type(section).__struct_encode_fields__) - {"otp", "transactional", "bulk"}
         assert {field for field in fields if field not in shown and f"{field}_env" not in shown} == set()
     lane_fields = set(Lane.__struct_encode_fields__) - {"name", "password"}
     assert lane_fields - shown == set()
+    assert set(Route.__struct_encode_fields__) - shown == set()
+    for inner in (Adaptive, Caps, ErrorRule):
+        assert [key for key in inner.__struct_encode_fields__ if f" {key} = " not in text] == []
+    assert config.operators
 
 
 def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
@@ -149,14 +158,31 @@ def test_sections_of_the_wrong_shape_are_problems(text: str) -> None:
     assert "routes" in problems_of(text)
 
 
+SECTIONS = {
+    name: kind.__struct_encode_fields__
+    for name, kind in get_type_hints(Config).items()
+    if isinstance(kind, type) and issubclass(kind, Struct)
+} | {
+    "lanes.claro": Lane.__struct_encode_fields__,
+    "lanes.claro.caps": Caps.__struct_encode_fields__,
+    "lanes.claro.adaptive": Adaptive.__struct_encode_fields__,
+    "lanes.claro.reserve": tuple(TrafficClass),
+    "lanes.claro.weights": ("banco",),
+    "lanes.claro.errors": ("default", "ESME_RSYSERR", "0x0411", "nonsense"),
+    "lanes.claro.errors.default": ErrorRule.__struct_encode_fields__,
+    "routes": Route.__struct_encode_fields__,
+    "[routes]": Route.__struct_encode_fields__,
+    "operators": ("claro", "732101"),
+}
+
+
 @pytest.mark.parametrize(
     "value", ["5", "-1", "1e400", '"x"', '"\\u0000"', "true", "[]", "[[1]]", "{}", "{a = 1}", "1979-05-27"]
 )
-@pytest.mark.parametrize("section", [*Config.__struct_fields__[:2], *Config.__struct_fields__[4:], "lanes.claro"])
+@pytest.mark.parametrize("section", list(SECTIONS))
 def test_no_value_of_any_key_is_a_surprise(section: str, value: str) -> None:
     """A configuration of one key is incomplete; nothing but ConfigError comes out, whatever the value."""
-    model: type[Struct] = Lane if section == "lanes.claro" else Config.__annotations__[section]
-    for key in model.__struct_encode_fields__:
+    for key in SECTIONS[section]:
         for name in (key, f"{key}_env", f"{key}_file"):
             with pytest.raises(ConfigError) as caught:
                 loads(f"[{section}]\n{name} = {value}", ENV)
@@ -203,6 +229,30 @@ def test_a_route_to_a_class_that_its_lane_does_not_carry_is_a_problem() -> None:
         ('name = "other"', "name"),
         ('provider = "carrier-pigeon"', "provider"),
         ('password_file = "nowhere"', "password"),
+        ("quiet_s = -1", "quiet_s"),
+        ("fair_queues = 0", "fair_queues"),
+        ("max_attempts = 0", "max_attempts"),
+        ("network_tlv = 0x10000", "network_tlv"),
+        ("weights = { banco = 0 }", "weights.banco"),
+        ("caps = { tenant = -1 }", "caps.tenant"),
+        ("caps = { tenant = { banco = 100, otro = true } }", "caps.tenant.otro"),
+        ("caps = { tenants = 10 }", "caps.tenants"),
+        ("caps = 10", "caps"),
+        ("adaptive = { cut = 0 }", "adaptive.cut"),
+        ("adaptive = { floor = 0 }", "adaptive.floor"),
+        ("reserve = { bulk = 0.6 }", "reserve.bulk"),
+        ("reserve = { bulk = 0.3, transactional = 0.3 }", "reserve"),
+        ("reserve = { otp = 0.1 }", "reserve"),
+        ("reserve = { urgent = 0.1 }", "reserve.urgent"),
+        ('errors = { ESME_RSYSERR = "unknown" }', "errors.ESME_RSYSERR"),
+        ('errors = { ESME_RSYSER = "retry" }', "errors.ESME_RSYSER"),
+        ('errors = { 0x0411 = "retire" }', "errors.0x0411"),
+        ('errors = { 0 = "retry" }', "errors.0"),
+        ('errors = { 0x08 = "retry", ESME_RSYSERR = "rejected" }', "errors.ESME_RSYSERR"),
+        ("errors = { default = { attempts = 2 } }", "errors.default.disposition"),
+        ('errors = { default = { disposition = "retry", after = 2 } }', "errors.default.after"),
+        ('errors = { default = { disposition = "rejected", after_s = 2 } }', "errors.default.after_s"),
+        ('errors = { default = { disposition = "throttled", attempts = 2 } }', "errors.default.attempts"),
     ],
 )
 def test_a_value_outside_its_bounds_is_refused(keys: str, path: str) -> None:
@@ -266,7 +316,7 @@ def test_sasl_needs_a_name_and_a_password() -> None:
 def test_topics_follow_prefix_lanes_classes_and_rungs() -> None:
     """A lane's topics exist for its classes only, with a partition for each slot."""
     text = BASE.replace("[store]", 'prefix = "x"\njobs_partitions = 3\n[store]')
-    config = loads(text + 'binds = 2\nclasses = ["otp", "bulk"]\n[delay]\nrungs_s = [5, 60]', ENV)
+    config = loads(text + 'binds = 2\nfair_queues = 1\nclasses = ["otp", "bulk"]\n[delay]\nrungs_s = [5, 60]', ENV)
     assert config.topics() == {
         "x.jobs": 3,
         "x.events": 8,
@@ -278,6 +328,134 @@ def test_topics_follow_prefix_lanes_classes_and_rungs() -> None:
         "x.lane.claro.bulk": 2,
     }
     assert config.kafka.lane_topic("claro", TrafficClass.OTP) == "x.lane.claro.otp"
+
+
+def test_fair_queues_have_topics_of_their_own() -> None:
+    """The first keeps the name that it has without them: what waits there is not left behind."""
+    config = loads(BASE + 'binds = 2\nclasses = ["bulk"]\nfair_queues = 3', ENV)
+    lane = "recado.lane.claro.bulk"
+    assert {name: n for name, n in config.topics().items() if ".lane." in name} == dict.fromkeys(
+        (lane, f"{lane}-1", f"{lane}-2"), 2
+    )
+    assert [config.kafka.lane_topic("claro", TrafficClass.BULK, queue) for queue in (0, 2)] == [lane, f"{lane}-2"]
+
+
+def test_caps_are_alike_or_by_name() -> None:
+    """A number is everybody's, a table names some and with * all others; without one there is no cap."""
+    caps = lane_of('caps = { sender = 50, tenant = { banco = 100, "*" = 20 }, campaign = { navidad = 0 } }').caps
+    assert caps.kinds == ("sender", "tenant", "campaign")
+    assert (caps.of("sender", "89000"), caps.of("sender", "")) == (50, 50)
+    assert (caps.of("tenant", "banco"), caps.of("tenant", "otro")) == (100, 20)
+    assert (caps.of("campaign", "navidad"), caps.of("campaign", "")) == (0, None)
+    assert lane_of("").caps.kinds == ()
+
+
+def test_a_reserve_that_is_not_set_has_its_default() -> None:
+    """Class by class; the most urgent goes first and needs none."""
+    assert lane_of("reserve = { bulk = 0.2 }").reserve == {"transactional": 0.05, "bulk": 0.2}
+
+
+def test_errors_are_known_by_name_whatever_they_are_called() -> None:
+    """Decimal, hexadecimal or by name; a bare disposition is a rule without figures."""
+    lane = lane_of(
+        'errors = { 8 = "rejected", 0x58 = "retry", 0x411 = "stop", 1042 = "hold", ESME_RINVDSTADR = "throttled", '
+        'default = { disposition = "retry", after_s = 60, attempts = 3 } }'
+    )
+    assert {name: getattr(lane.error(name), "disposition", None) for name in lane.errors} == {
+        "ESME_RSYSERR": "rejected",
+        "ESME_RTHROTTLED": "retry",
+        "0x00000411": "stop",
+        "0x00000412": "hold",
+        "ESME_RINVDSTADR": "throttled",
+        "default": "retry",
+    }
+    assert lane.error("default") == ErrorRule(disposition="retry", after_s=60, attempts=3)
+    assert lane.error("ESME_RSUBMITFAIL") is None
+
+
+ROUTE = BASE.replace('lane = "claro"\n', "{}\n", 1) + LANE.replace("claro", "tigo")
+
+
+def route_of(keys: str) -> Route:
+    return loads(ROUTE.replace("{}", keys), ENV).routes[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "ranks"),
+    [
+        ('lane = "claro"', ((("claro", 1),),)),
+        ('lanes = ["claro"]', ((("claro", 1),),)),
+        ('lanes = ["claro", "tigo"]', ((("claro", 1),), (("tigo", 1),))),
+        ("lanes = [{ claro = 3, tigo = 1 }]", ((("claro", 3), ("tigo", 1)),)),
+        ('lanes = [{ claro = 3 }, "tigo"]', ((("claro", 3),), (("tigo", 1),))),
+    ],
+)
+def test_a_route_ranks_its_lanes(keys: str, ranks: object) -> None:
+    """One, several in the order of preference, or several that share."""
+    assert route_of(keys).ranks == ranks
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [
+        ("", "lane"),
+        ('lane = "claro"\nlanes = ["tigo"]', "lane"),
+        ("lanes = []", "lanes"),
+        ("lanes = [{}]", "lanes"),
+        ("lanes = [5]", "lanes[0]"),
+        ("lanes = [{ claro = 0 }]", "lanes[0]"),
+        ('lanes = ["claro", "movistar"]', "lanes"),
+        ('lanes = ["claro", { tigo = 1, claro = 1 }]', "lanes"),
+        ('lane = "claro"\ncountry = "Colombia"', "country"),
+        ('lane = "claro"\ncountry = "XX"', "country"),
+        ('lane = "claro"\ncountry = ["CO", "XX"]', "country"),
+        ('lane = "claro"\ncountry = []', "country"),
+        ('lane = "claro"\ncountry = "CO"\nprefix = "+55"', "prefix"),
+        ('lane = "claro"\nchannel = "whatsapp"', "channel"),
+        ('lane = "claro"\noperator = "movistar"', "operator"),
+        ('lane = "claro"\noperator = "7321012"', "operator"),
+    ],
+)
+def test_a_route_that_makes_no_sense_is_refused(keys: str, path: str) -> None:
+    """With its path, and once."""
+    assert set(problems_of(ROUTE.replace("{}", keys))) == {f"routes[0].{path}"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "areas"),
+    [
+        ("", (("", ""),)),
+        ('prefix = "+573"', (("+573", ""),)),
+        ('country = "CO"', (("+57", ""),)),
+        ('country = ["CO", "EC"]', (("+57", ""), ("+593", ""))),
+        ('country = "DO"', (("+1", "DO"),)),
+        ('country = "CO"\nprefix = "+573"', (("+573", ""),)),
+        ('country = "CO"\nprefix = "+5"', (("+57", ""),)),
+        ('country = ["CO", "DO"]\nprefix = "+1809"', (("+1809", "DO"),)),
+    ],
+)
+def test_a_country_is_a_beginning_of_numbers_where_it_can_be(keys: str, areas: object) -> None:
+    """Only those that share a calling code have to be asked for number by number."""
+    assert route_of(f'lane = "claro"\n{keys}').areas == areas
+
+
+def test_operators_are_named_by_their_networks() -> None:
+    """With a hyphen or without; a route names either, and a name that is itself a network would be neither."""
+    text = ROUTE.replace("{}", 'lane = "claro"\noperator = "claro"')
+    assert loads(text + '[operators]\nclaro = ["732101", "732-101"]', ENV).operators == {"claro": ("732101", "732101")}
+    assert loads(ROUTE.replace("{}", 'lane = "claro"\noperator = "732-101"'), ENV).routes[0].operator == "732-101"
+    assert set(problems_of(text + "[operators]\nclaro = [732101]")) == {"operators.claro[0]"}
+    assert set(problems_of(text + '[operators]\nclaro = []\n732101 = ["732101"]')) == {"operators.732101"}
+    assert problems_of(text + "[operators]\nclara = []")["routes[0].operator"].remedy == "did you mean clara?"
+
+
+def test_every_process_of_a_file_is_its_own_member() -> None:
+    """Where membership is static; the machine's name may be part of it. A dynamic one stays so."""
+    text = BASE.replace("[store]", 'instance = "gw-{host}"\n[store]')
+    worker = loads(text, ENV).for_worker(2)
+    assert worker.kafka.instance == f"gw-{socket.gethostname()}.2"
+    assert worker.lanes == loads(text, ENV).lanes
+    assert loads(BASE, ENV).for_worker(2) == loads(BASE, ENV)
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (5, 1), (20, 1), (100, 5), (1000, 50)])

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.numbers import NO_SUCH_COUNTRY_CODE, NOT_E164, NOT_IN_PLAN, check, country_code
+from gateway.numbers import (
+    NO_SUCH_COUNTRY_CODE,
+    NOT_E164,
+    NOT_IN_PLAN,
+    calling_code,
+    check,
+    country,
+    country_code,
+    shares_code,
+)
 
 KINDS = (
     "mobile",
@@ -134,12 +143,58 @@ def test_the_country_code_is_what_the_number_begins_with(number: str, code: str 
     assert country_code(number) == code
 
 
+def test_countries_agree_with_the_library_everywhere() -> None:
+    """Of valid numbers of every country code, of those that share one and those of no country, too."""
+    seen = set()
+    for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
+        for number in candidates(code, 12):
+            if check(number) is None:
+                theirs = phonenumbers.region_code_for_number(phonenumbers.parse(number))
+                assert country(number) == ("" if theirs == "001" else theirs), number
+                seen.add(theirs)
+    assert len(seen) > 200
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("+573001234567", "CO"),
+        ("+18095551234", "DO"),
+        ("+17875551234", "PR"),
+        ("+12125551234", "US"),
+        ("+77011234567", "KZ"),
+        ("+79161234567", "RU"),
+        ("+447400123456", "GB"),
+        ("+80012345678", ""),
+        ("+2100000000", ""),
+        ("", ""),
+        ("+1", ""),
+    ],
+)
+def test_a_number_has_a_country(number: str, expected: str) -> None:
+    """Or none: +800 and its like, and what is no number at all."""
+    assert country(number) == expected
+
+
+def test_a_country_has_a_calling_code() -> None:
+    """Which it may share; what is no country has none."""
+    assert [calling_code(code) for code in ("CO", "DO", "EC", "001", "XX", "co")] == [
+        "57",
+        "1",
+        "593",
+        None,
+        None,
+        None,
+    ]
+    assert [shares_code(code) for code in ("CO", "BR", "DO", "US", "KZ")] == [False, False, True, True, True]
+
+
 def test_only_the_plans_that_are_needed_are_loaded() -> None:
     """Importing loads no region's metadata and a check only those of its country code."""
     loaded = (
-        "import sys; from gateway.numbers import check; "
+        "import sys; from gateway.numbers import check, country; "
         "count = lambda: sum(m.startswith('phonenumbers.data.region_') for m in sys.modules); "
-        "before = count(); check('+573001234567'); print(before, count())"
+        "before = count(); check('+573001234567'); country('+525512345678'); print(before, count())"
     )
     root = Path(__file__).parents[2]
     python = subprocess.run([sys.executable, "-c", loaded], cwd=root, capture_output=True, text=True, check=True)

@@ -1,5 +1,7 @@
-"""Routes: the first that fits, and the compiled form agrees with reading the list from the top."""
+"""Routes: the first that fits, the compiled form agrees with reading the list from the top; and which lane is taken."""
 
+from collections import Counter
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.config import Lane, Route
 from gateway.model import Job, Recipient, TrafficClass
-from gateway.routing import Router, shadowed
+from gateway.numbers import country
+from gateway.routing import Choice, Router, pick, shadowed
 from gateway.tables import Secret
 
 OTP, BULK = TrafficClass.OTP, TrafficClass.BULK
@@ -35,6 +38,12 @@ def job(**fields: Any) -> Job:
 
 def lane_for(routes: list[Route], to: str = "+573001234567", **fields: Any) -> str | None:
     return Router(routes, LANES).for_job(job(**fields))(to)
+
+
+def choice_for(*lanes: Any, **fields: Any) -> Choice:
+    found = Router([Route(lanes=lanes)], LANES).choices("sms", fields.get("class_", OTP), "", "")("+573001234567", "")
+    assert found is not None
+    return found
 
 
 def test_the_first_route_that_fits_is_taken() -> None:
@@ -83,18 +92,30 @@ def test_a_route_without_a_class_fits_the_classes_of_its_lane() -> None:
 def test_publishers_cannot_make_the_router_grow() -> None:
     """Tenants and senders that no route names share one entry."""
     router = Router([Route(lane="claro", tenant="banco"), Route(lane="all")], LANES)
-    compiled = {id(router.for_job(job(tenant=f"t{number}", sender=str(number)))) for number in range(100)}
+    compiled = {id(router.choices("sms", "bulk", f"t{number}", str(number))) for number in range(100)}
     assert len(compiled) == 1
-    assert id(router.for_job(job(tenant="banco"))) not in compiled
+    assert id(router.choices("sms", "bulk", "banco", "")) not in compiled
 
 
-def fits(route: Route, message: Job, to: str) -> bool:
+OPERATORS = {"claro": ("732101",), "both": ("732101", "732103"), "nobody": ()}
+
+
+def operator_fits(wanted: str, operator: str) -> bool:
+    codes = set(OPERATORS.get(wanted, (wanted,)))
     return (
-        message.class_ in LANES[route.lane].classes
+        operator == wanted or operator in codes or (bool(OPERATORS.get(operator)) and set(OPERATORS[operator]) <= codes)
+    )
+
+
+def fits(route: Route, message: Job, to: str, operator: str = "") -> bool:
+    return (
+        any(message.class_ in LANES[name].classes for name in route.lane_names)
         and route.class_ in (None, message.class_)
         and route.tenant in (None, message.tenant)
         and route.sender in (None, message.sender)
         and to.startswith(route.prefix or "")
+        and (not route.countries or country(to) in route.countries)
+        and (route.operator is None or operator_fits(route.operator, operator))
     )
 
 
@@ -111,6 +132,21 @@ ROUTES = st.lists(
         tenant=some(st.sampled_from(["", "a", "b"])),
         sender=some(st.sampled_from(["", "1"])),
         prefix=some(PREFIXES),
+        operator=some(st.sampled_from([*OPERATORS, "732101", "732123"])),
+    ),
+    max_size=8,
+)
+# With countries that share +1, and one that does not.
+COUNTRIES = st.lists(
+    st.builds(
+        Route,
+        lane=st.sampled_from(["all", "claro"]),
+        prefix=some(st.sampled_from(["+1", "+5", "+57", "+573"])),
+        country=some(st.sampled_from([("CO", "DO"), ("DO", "CO", "US")])),
+        operator=some(st.sampled_from([*OPERATORS, "732101"])),
+    )
+    | st.builds(
+        Route, lane=st.sampled_from(["all", "claro"]), country=st.sampled_from(["CO", "DO", "US", ("DO", "PR")])
     ),
     max_size=8,
 )
@@ -120,23 +156,30 @@ JOBS = st.builds(
     tenant=st.sampled_from(["", "a", "b", "c"]),
     sender=st.sampled_from(["", "1", "2"]),
 )
-NUMBERS = st.text("123", max_size=4).map("+".__add__)
+VALID = st.sampled_from(
+    ["+18095551234", "+12125551234", "+17875551234", "+573001234567", "+576012345678", "+525512345678"]
+)
+NUMBERS = st.text("123", max_size=4).map("+".__add__) | VALID
+KNOWN = st.sampled_from(["", *OPERATORS, "732101", "732103", "732999"])
 
 
-@given(ROUTES, st.lists(st.tuples(JOBS, NUMBERS), min_size=1))
-def test_the_compiled_routes_are_the_list(routes: list[Route], messages: list[tuple[Job, str]]) -> None:
+@given(ROUTES | COUNTRIES, st.lists(st.tuples(JOBS, NUMBERS, KNOWN), min_size=1))
+def test_the_compiled_routes_are_the_list(routes: list[Route], messages: list[tuple[Job, str, str]]) -> None:
     """For any routes and messages: the lane of the first route that fits, or none."""
-    router = Router(routes, LANES)
-    for message, to in messages:
-        first = next((route.lane for route in routes if fits(route, message, to)), None)
-        assert router.for_job(message)(to) == first
+    router = Router(routes, LANES, OPERATORS)
+    for message, to, operator in messages:
+        first = next((route.lane for route in routes if fits(route, message, to, operator)), None)
+        choice = router.choices("sms", message.class_, message.tenant, message.sender)(to, operator)
+        assert (choice and choice.only) == first
+        if not operator:
+            assert router.for_job(message)(to) == first
 
 
-@given(ROUTES, JOBS, NUMBERS)
-def test_a_shadowed_route_is_never_taken(routes: list[Route], message: Job, to: str) -> None:
+@given(ROUTES | COUNTRIES, JOBS, NUMBERS, KNOWN)
+def test_a_shadowed_route_is_never_taken(routes: list[Route], message: Job, to: str, operator: str) -> None:
     """Whatever the message."""
-    first = next((index for index, route in enumerate(routes) if fits(route, message, to)), None)
-    assert first not in shadowed(routes, LANES)
+    first = next((index for index, route in enumerate(routes) if fits(route, message, to, operator)), None)
+    assert first not in shadowed(routes, LANES, OPERATORS)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +192,126 @@ def test_a_shadowed_route_is_never_taken(routes: list[Route], message: Job, to: 
         ([Route(lane="fast"), Route(lane="claro")], []),
         ([Route(lane="fast"), Route(lane="slow"), Route(lane="claro")], []),
         ([Route(lane="claro", class_=c) for c in TrafficClass] + [Route(lane="all")], [3]),
+        ([Route(lanes=("fast", "slow")), Route(lane="all", class_=OTP), Route(lane="all", class_=BULK)], [1, 2]),
+        ([Route(lane="all", prefix="+57"), Route(lane="claro", country="CO")], [1]),
+        ([Route(lane="all", country="CO"), Route(lane="claro", prefix="+573")], [1]),
+        ([Route(lane="all", country="CO"), Route(lane="claro", country=("CO", "EC"))], []),
+        (
+            [
+                Route(lane="all", country="CO"),
+                Route(lane="claro", country="EC"),
+                Route(lane="all", country=("CO", "EC")),
+            ],
+            [2],
+        ),
+        ([Route(lane="all", country="DO"), Route(lane="claro", prefix="+1")], []),
+        ([Route(lane="all", prefix="+1"), Route(lane="claro", country="DO")], [1]),
+        ([Route(lane="all", operator="732101"), Route(lane="claro")], []),
+        ([Route(lane="all", operator="both"), Route(lane="claro", operator="732101")], [1]),
+        ([Route(lane="all", operator="732-101"), Route(lane="claro", operator="both")], []),
     ],
 )
 def test_shadowed_routes_are_found(routes: list[Route], expected: list[int]) -> None:
     """Those whose every class an earlier route takes whole."""
-    assert shadowed(routes, LANES) == expected
+    assert shadowed(routes, LANES, OPERATORS) == expected
+
+
+def test_a_job_with_an_operator_finds_its_route() -> None:
+    """By the network or by its name; without one, or for another, the route does not fit."""
+    routes = [Route(lane="claro", operator="claro"), Route(lane="all")]
+    router = Router(routes, LANES, OPERATORS)
+    choice_of = router.choices("sms", "bulk", "", "")
+    lanes = [choice.only for operator in ("claro", "732101", "both", "") if (choice := choice_of("+57300", operator))]
+    assert lanes == ["claro", "claro", "all", "all"]
+    assert router.by_operator
+    assert not Router(routes[1:], LANES).by_operator
+
+
+def test_one_lane_is_no_choice() -> None:
+    """Then nothing has to be picked."""
+    assert choice_for("all").only == "all"
+    assert choice_for("all", "claro").only == ""
+
+
+def test_lanes_that_do_not_carry_the_class_are_left_out() -> None:
+    """Of their rank, and their rank if nothing is left of it."""
+    assert choice_for("slow", {"fast": 1, "all": 1}, class_=OTP).lanes == ("fast", "all")
+    assert choice_for("slow", {"fast": 1, "all": 1}, class_=BULK).lanes == ("slow", "all")
+    assert choice_for("fast", "slow", class_=BULK).only == "slow"
+
+
+@pytest.mark.parametrize(
+    ("down", "tried", "expected"),
+    [
+        ([], [], "claro"),
+        (["claro"], [], "fast"),
+        ([], ["claro"], "fast"),
+        (["claro"], ["fast"], "all"),
+        (["claro", "fast", "all"], [], None),
+        (["claro", "fast"], ["all"], None),
+        (["slow"], ["slow"], "claro"),
+    ],
+)
+def test_the_first_lane_that_is_neither_down_nor_tried_is_taken(
+    down: list[str], tried: list[str], expected: str | None
+) -> None:
+    """Rank by rank; none when there is none left."""
+    assert pick(choice_for("claro", "fast", "all"), "+573001234567", down, tried) == expected
+
+
+PEOPLE = [f"+5730{number:08d}" for number in range(0, 40_000_000, 2003)]
+
+
+@pytest.mark.parametrize("weights", [{"all": 1, "claro": 1}, {"all": 3, "claro": 1}, {"all": 1, "claro": 5, "fast": 4}])
+def test_weights_hold_over_many_people(weights: dict[str, int]) -> None:
+    """Within what chance allows (five standard deviations)."""
+    choice = choice_for(weights)
+    taken = Counter(pick(choice, to) for to in PEOPLE)
+    for name, weight in weights.items():
+        share = weight / sum(weights.values())
+        assert abs(taken[name] - share * len(PEOPLE)) < 5 * (len(PEOPLE) * share * (1 - share)) ** 0.5
+
+
+def test_only_the_people_of_a_lane_that_is_down_move() -> None:
+    """To all others by their weights; everybody else stays, and so keeps the order of what is on its way."""
+    choice = choice_for({"all": 2, "claro": 1, "fast": 1})
+    before = {to: pick(choice, to) for to in PEOPLE}
+    moved = Counter()
+    for to, name in before.items():
+        now = pick(choice, to, down={"all"})
+        assert name in (now, "all")
+        moved[now] += name == "all"
+    assert moved["claro"] == pytest.approx(moved["fast"], rel=0.1)
+
+
+def test_every_process_picks_the_same() -> None:
+    """Nothing in it depends on the process: these lanes were picked by another one."""
+    choice = choice_for({"all": 1, "claro": 1, "fast": 1})
+    assert [pick(choice, f"+57300000000{digit}") for digit in range(6)] == [
+        "all",
+        "fast",
+        "claro",
+        "all",
+        "all",
+        "fast",
+    ]
+
+
+@given(NUMBERS, st.sets(st.sampled_from(["all", "claro", "fast"])), st.sets(st.sampled_from(["all", "claro", "fast"])))
+def test_what_is_picked_can_carry(to: str, down: set[str], tried: set[str]) -> None:
+    """Never a lane that is down or tried, and always one while there is one."""
+    for ranks in (({"all": 1, "claro": 2}, "fast"), ("claro", "fast", "all"), ({"all": 1, "claro": 1, "fast": 1},)):
+        choice = choice_for(*ranks)
+        left = set(choice.lanes) - down - tried
+        assert pick(choice, to, down, tried) in (left or {None})
+
+
+def test_lanes_are_picked_independently_of_each_other() -> None:
+    """Who prefers one lane to a second is as likely as anybody to prefer it to a third."""
+    every = ["all", "claro", "fast"]
+    for first, second in combinations(every, 2):
+        third = next(name for name in every if name not in (first, second))
+        mine = [to for to in PEOPLE if pick(choice_for({first: 1, second: 1}), to) == first]
+        kept = sum(pick(choice_for({first: 1, third: 1}), to) == first for to in mine)
+        # Of three in random order, whoever is before the second is before the third two times in three.
+        assert kept / len(mine) == pytest.approx(2 / 3, abs=0.03)

@@ -13,14 +13,14 @@ _SIGNS_OF_A_BUG = ("Traceback (most recent call last)", "was never awaited", "wa
 
 
 class GatewayProcess:
-    """`recado run --config FILE`, started by entering the context and killed at its end if it is still there.
+    """`recado run --config FILE` with `options`, started by entering the context and killed at its end if it is still there.
 
     `start` begins another process with the same configuration after a kill; all write to the same log file.
     """
 
-    def __init__(self, config: Path, log: Path) -> None:
+    def __init__(self, config: Path, log: Path, *options: str) -> None:
         self.log = log
-        self._command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config)]
+        self._command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
@@ -62,6 +62,11 @@ class GatewayProcess:
         """Wait until it has ended and return its exit code; raise `subprocess.TimeoutExpired` if it does not end."""
         assert self._process is not None, "the gateway was not started"
         return await asyncio.to_thread(self._process.wait, timeout_s)
+
+    def hang_up(self) -> None:
+        """Ask it to read its configuration again (SIGHUP)."""
+        assert self._process is not None, "the gateway was not started"
+        self._process.send_signal(signal.SIGHUP)
 
     def log_text(self) -> str:
         """Return what all processes so far have written."""

@@ -101,9 +101,9 @@ class Stage:
     def configure(self, instance: str = "a") -> config.Config:
         return config.load(self.file(instance))
 
-    def process(self, instance: str = "a") -> GatewayProcess:
-        """A gateway as a process of its own, started by entering it."""
-        return GatewayProcess(self.file(instance), self._folder / f"{instance}.log")
+    def process(self, instance: str = "a", *options: str) -> GatewayProcess:
+        """A gateway as a process of its own with options for `recado run`, started by entering it."""
+        return GatewayProcess(self.file(instance), self._folder / f"{instance}.log", *options)
 
     @asynccontextmanager
     async def worker(

@@ -1,0 +1,59 @@
+"""Where a message goes: its lane, and the partition of that lane's topics in which it waits.
+
+Asked by intake for a new message, and again for one that is queued on a lane that is down or whose provider says that another
+should have it. The answer is the same in every process that sees the same lanes down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from gateway.config import Kafka, Lane
+from gateway.fair import queue_of
+from gateway.model import Message
+from gateway.outbox import partition_of
+from gateway.routing import Router, pick
+
+Address = tuple[str, int]
+"""Topic and partition."""
+
+
+def topic_of(kafka: Kafka, lane: Lane, class_: str, tenant: str) -> str:
+    """Return the topic in which a tenant's messages of a class wait for a lane."""
+    return kafka.lane_topic(lane.name, class_, queue_of(tenant, lane.fair_queues))  # type: ignore[arg-type]
+
+
+class Failover:
+    """The routes of a configuration, applied to messages on their way; `down` is replaced as lanes go down and come back."""
+
+    def __init__(self, kafka: Kafka, lanes: Mapping[str, Lane], router: Router) -> None:
+        self._kafka = kafka
+        self._lanes = lanes
+        self.router = router
+        self.down: Collection[str] = frozenset()
+
+    def configure(self, lanes: Mapping[str, Lane], router: Router) -> None:
+        """Go on with other routes."""
+        self._lanes = lanes
+        self.router = router
+
+    def next_lane(self, message: Message, lane: str) -> str:
+        """Return the lane that should have a message that waits on `lane` and cannot go there, or an empty text for none."""
+        choice = self.router.choices(message.channel, message.class_, message.tenant, message.sender)(
+            message.to, message.operator
+        )
+        if choice is None or choice.only:
+            return ""
+        return pick(choice, message.to, self.down, {*message.tried, lane}) or ""
+
+    def is_mixed(self, lane: str) -> bool:
+        """Whether some of what waits for a lane may have another, and some not."""
+        routes = [route for route in self.router.routes if lane in route.lane_names]
+        alone = [len(route.lane_names) == 1 for route in routes]
+        return any(alone) and not all(alone)
+
+    def address(self, lane: str, message: Message) -> Address:
+        """Return where a message waits for a lane: a person's messages of a class keep to one partition, and so their order."""
+        config = self._lanes[lane]
+        topic = topic_of(self._kafka, config, message.class_, message.tenant)
+        return topic, partition_of(message.to.encode(), config.slots)

@@ -1,0 +1,115 @@
+"""What a message may have to wait for besides tokens and window: caps of its sender, tenant or campaign, and what is held.
+
+A message that has to wait steps aside to the delay ladder, so that nobody behind it waits with it. When it is due again it asks
+again: the caps are kept exactly, the time at which it is due is only an estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.lane_config import Caps
+from gateway.model import Message
+from ratelimit import TokenBucket
+
+_NAMES = 10_000
+"""Senders, tenants and campaigns that are remembered: they come from jobs. Who is forgotten begins with an empty bucket."""
+_PAUSED_S = 60.0
+"""A cap of 0 is asked again after this; somebody may have raised it."""
+_BURST_S = 0.05
+"""A capped flow may bunch up for so long, as a lane's default burst."""
+
+
+class _Cap:
+    """One bucket, and until when what had to step aside has spoken for its tokens."""
+
+    __slots__ = ("bucket", "spoken_for")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.bucket = TokenBucket(rate, _burst(rate), now)
+        self.spoken_for = now
+
+
+class Gate:
+    """The caps and holds of one lane in this process, which owns `part` of the lane's slots; `now` is monotonic seconds."""
+
+    def __init__(self, caps: Caps) -> None:
+        self._caps = caps
+        self._kinds = caps.kinds
+        self._part = 1.0
+        self._known: dict[tuple[str, str], _Cap] = {}
+        self._held: dict[tuple[str, str], float] = {}
+        self.open = not self._kinds
+        """There is nothing to ask: most lanes, most of the time."""
+
+    def configure(self, caps: Caps, part: float, now: float) -> None:
+        """Change caps, or the part of them that is this process's; takes effect at once and mints nothing."""
+        self._caps = caps
+        self._kinds = caps.kinds
+        self._part = part
+        for (kind, name), cap in list(self._known.items()):
+            rate = caps.of(kind, name)  # type: ignore[arg-type]  # a kind of ours
+            if rate is None:
+                del self._known[kind, name]
+            else:
+                cap.bucket.set_rate(rate * part, now, _burst(rate * part))
+                cap.spoken_for = now
+        self._note_open()
+
+    def hold(self, kind: str, name: str, until: float) -> None:
+        """Let nothing of a sender (a template …) pass before `until`."""
+        self._held[kind, name] = until
+        self.open = False
+
+    def release(self, kind: str, name: str) -> None:
+        self._held.pop((kind, name), None)
+        self._note_open()
+
+    def wait(self, message: Message, parts: int, now: float) -> float:
+        """Seconds after which to ask again, or 0 with the tokens of all its caps taken: it goes now."""
+        if self._held and (seconds := self._held_for(message, now)):
+            return seconds
+        caps = [self._cap(kind, name, now) for kind, name in self._names(message)]
+        short = [cap for cap in caps if cap is not None and cap.bucket.available(now) < min(parts, cap.bucket.burst)]
+        if not short:
+            for cap in caps:
+                if cap is not None:
+                    cap.bucket.take(parts, now)
+            return 0.0
+        seconds = 0.0
+        for cap in short:
+            rate = cap.bucket.rate
+            if not rate:
+                return _PAUSED_S
+            cap.spoken_for = max(cap.spoken_for, now) + parts / rate
+            seconds = max(seconds, cap.spoken_for - now)
+        return seconds
+
+    def _names(self, message: Message) -> Iterable[tuple[str, str]]:
+        return [(kind, getattr(message, kind)) for kind in self._kinds]
+
+    def _cap(self, kind: str, name: str, now: float) -> _Cap | None:
+        cap = self._known.get((kind, name))
+        if cap is None:
+            rate = self._caps.of(kind, name)  # type: ignore[arg-type]  # a kind of ours
+            if rate is None:
+                return None
+            if len(self._known) >= _NAMES:
+                self._known.clear()
+            cap = self._known[kind, name] = _Cap(rate * self._part, now)
+        return cap
+
+    def _held_for(self, message: Message, now: float) -> float:
+        for (kind, name), until in list(self._held.items()):
+            if until <= now:
+                self.release(kind, name)
+            elif getattr(message, kind) == name:
+                return until - now
+        return 0.0
+
+    def _note_open(self) -> None:
+        self.open = not self._kinds and not self._held
+
+
+def _burst(rate: float) -> int:
+    return max(1, int(rate * _BURST_S))

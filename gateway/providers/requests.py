@@ -1,0 +1,69 @@
+"""What requests to providers have in common: forms, JSON, credentials, and the bounds of a message."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+import msgspec
+
+from gateway.errors import Disposition
+from gateway.model import Message
+from gateway.providers.contract import Call, Failure, Grant, Reply, Unsendable, reference_of
+
+Headers = tuple[tuple[str, str], ...]
+
+_FORM = ("content-type", "application/x-www-form-urlencoded")
+_JSON = ("content-type", "application/json")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Keyed:
+    """A provider whose requests carry all they need: there is no credential to fetch."""
+
+    def grant(self, now: float) -> Call | None:
+        return None
+
+    def granted(self, reply: Reply, now: float) -> Grant | Failure:
+        return Failure(Disposition.STOP, "grant", "this provider gives no credentials")
+
+
+def basic(user: str, password: str) -> Headers:
+    """Return the header of Basic authentication (RFC 7617)."""
+    return (("authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()),)
+
+
+def post_form(url: str, headers: Headers, fields: Sequence[tuple[str, str]]) -> Call:
+    return Call("POST", url, (*headers, _FORM), urlencode(fields).encode())
+
+
+def post_json(url: str, headers: Headers, value: object) -> Call:
+    return Call("POST", url, (*headers, _JSON), _encode(value))
+
+
+def stable_id(message: Message) -> str:
+    """Return a UUID for one attempt at a message: the same in every process, for providers that take ours.
+
+    RFC 9562 §5.5, over `reference_of`: 36 characters whatever the publisher's ids look like.
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "recado:" + reference_of(message)))
+
+
+def seconds_left(message: Message, now: float, least: int, most: int) -> int | None:
+    """Return for how many seconds a provider should try, within what it takes; None for a message that never expires."""
+    if not message.expires_at:
+        return None
+    return int(min(max(message.expires_at - now, least), most))
+
+
+def check_text(message: Message, most: int | None = None) -> None:
+    """Raise `Unsendable` for a text that is empty or has more than `most` UTF-16 code units, as providers count."""
+    text = message.text
+    if not text:
+        raise Unsendable("text", "there is no text")
+    # A character beyond U+FFFF counts twice; a text of half the bound cannot exceed it.
+    if most is not None and len(text) * 2 > most and len(text.encode("utf-16-le", "surrogatepass")) > 2 * most:
+        raise Unsendable("too_long", f"the text has more than {most} characters")

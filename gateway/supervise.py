@@ -1,0 +1,179 @@
+"""Several workers as one command: a process for each, started again when it dies, all stopped together.
+
+The parent carries no message and knows no Kafka: what breaks a worker should not break it. It holds one end of every
+worker's standard input. When that end closes, because the workers are to stop or because the parent is gone, in
+whatever way it went, the worker stops as it does on SIGTERM: nobody is left without a parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+log = logging.getLogger("gateway.supervise")
+
+_STDIN = 0
+_STEADY_S = 60.0
+"""A worker that was up for so long was well: it begins with the first pause again."""
+_AT_ONCE_S = 10.0
+"""A worker that ends sooner has not come up: Kafka is away, a topic is missing, a port is taken."""
+_ATTEMPTS = 5
+"""How often in a row, while none comes up, until it is for a person to look at."""
+
+
+class Restarts:
+    """When a worker that has ended is started again, or that there is no point in it; pure.
+
+    The pause begins with `first_s` seconds, and doubles up to `most_s` while a worker does not stay up.
+    """
+
+    def __init__(self, first_s: float = 1.0, most_s: float = 30.0) -> None:
+        self._first_s = first_s
+        self._most_s = most_s
+        self._ended: dict[int, int] = {}
+        self._came_up = False
+
+    def ended(self, worker: int, lived_s: float, others_s: float = 0.0) -> float | None:
+        """Seconds until worker `worker`, which lived for `lived_s`, is started again; None to give up.
+
+        `others_s` is for how long another has been up by now. Once one has come up, its configuration and its topics are
+        right, and an end at once has a cause that passes: then there is no giving up, which would end those that run.
+        """
+        self._came_up = self._came_up or max(lived_s, others_s) >= _AT_ONCE_S
+        ended = 1 if lived_s >= _STEADY_S else self._ended.get(worker, 0) + 1
+        self._ended[worker] = ended
+        if ended >= _ATTEMPTS and not self._came_up:
+            return None
+        # Long before the exponent is too large for a float.
+        return min(self._most_s, self._first_s * 2.0 ** min(ended - 1, 64))
+
+
+class Supervisor:
+    """Keeps `workers` processes running until `stop`. `command` says how the one with an index is started."""
+
+    def __init__(self, command: Callable[[int], Sequence[str]], workers: int, restarts: Restarts) -> None:
+        self._command = command
+        self._workers = workers
+        self._restarts = restarts
+        self._running: dict[int, tuple[Process, float]] = {}
+        """Process and when it was started, by index."""
+        self._stopping = asyncio.Event()
+        self._failed = False
+
+    async def run(self) -> int:
+        """Return when all have ended, and the exit code: 0 if they did so in good order and because they were asked."""
+        async with asyncio.TaskGroup() as keeping:
+            for index in range(self._workers):
+                keeping.create_task(self._keep(index), name=f"worker {index}")
+        return 1 if self._failed else 0
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Ask every worker to drain and end. Asking again changes nothing."""
+        self._stopping.set()
+        for process, _ in self._running.values():
+            _close(process)
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        self.stop()
+        self._send(signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Have every worker read its configuration again."""
+        self._send(signal.SIGHUP)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process, _ in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    async def _keep(self, index: int) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.stopping:
+            # A session of its own: Ctrl-C reaches the parent alone, and the workers by it.
+            process = await asyncio.create_subprocess_exec(*self._command(index), stdin=PIPE, start_new_session=True)
+            started = loop.time()
+            self._running[index] = process, started
+            if self.stopping:  # while it was being started
+                _close(process)
+            else:
+                log.info("worker=%d started pid=%d", index, process.pid)
+            code = await process.wait()
+            _close(process)
+            del self._running[index]
+            if self.stopping:
+                self._failed = self._failed or code != 0
+                log.info("worker=%d ended %s", index, _ending(code))
+                break
+            now = loop.time()
+            others_s = max((now - start for _, start in self._running.values()), default=0.0)
+            pause = self._restarts.ended(index, now - started, others_s)
+            if pause is None:
+                log.critical("worker=%d ended %s again and none comes up: giving up", index, _ending(code))
+                self._failed = True
+                self.stop()
+                break
+            log.error("worker=%d ended %s, starts again in %g s", index, _ending(code), pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+
+
+async def run(supervisor: Supervisor, usable: Callable[[], bool]) -> int:
+    """Supervise until SIGTERM or SIGINT; a second one kills the workers. Returns the exit code.
+
+    SIGHUP is passed on if the configuration, as it is then, is `usable`.
+    """
+
+    def on_stop() -> None:
+        if supervisor.stopping:
+            supervisor.kill()
+        else:
+            log.info("stopping: every worker drains and unbinds; a second signal kills them")
+            supervisor.stop()
+
+    def on_hang_up() -> None:
+        if usable():
+            supervisor.hang_up()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_stop)
+    loop.add_signal_handler(signal.SIGHUP, on_hang_up)
+    return await supervisor.run()
+
+
+async def supervised(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run a worker, in its own process, until it ends; it is asked to when its standard input is closed."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def on_input() -> None:
+        if not os.read(_STDIN, 4096):
+            loop.remove_reader(_STDIN)
+            stopping.set()
+
+    loop.add_reader(_STDIN, on_input)
+    try:
+        await main(stopping)
+    finally:
+        loop.remove_reader(_STDIN)
+
+
+def _close(process: Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _ending(code: int) -> str:
+    return f"code={code}" if code >= 0 else f"signal={signal.Signals(-code).name}"
