@@ -34,7 +34,7 @@ format: $(VENV) ## rewrite the code as `check` wants it
 
 lock: ## pin the newest versions that pyproject.toml allows, for every platform (needs uv)
 	printf 'hatchling\neditables\n' | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
-		--python-version 3.11 --upgrade --extra embedded --extra dev --output-file requirements.lock pyproject.toml -
+		--python-version 3.11 --upgrade --extra embedded --extra rcs --extra mail --extra dev --output-file requirements.lock pyproject.toml -
 
 clean: ## remove what was installed, downloaded or cached here
 	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

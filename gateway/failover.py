@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from msgspec.structs import replace
+
 from gateway.config import Kafka, Lane
 from gateway.fair import queue_of
 from gateway.model import Message
 from gateway.outbox import partition_of
-from gateway.routing import Router, pick
+from gateway.routing import Choice, Router, pick
 
 Address = tuple[str, int]
 """Topic and partition."""
@@ -39,12 +41,22 @@ class Failover:
 
     def next_lane(self, message: Message, lane: str) -> str:
         """Return the lane that should have a message that waits on `lane` and cannot go there, or an empty text for none."""
-        choice = self.router.choices(message.channel, message.class_, message.tenant, message.sender)(
-            message.to, message.operator
-        )
+        choice = self._choice(message, message.channel, message.sender)
         if choice is None or choice.only:
             return ""
         return pick(choice, message.to, self.down, {*message.tried, lane}) or ""
+
+    def next_step(self, message: Message) -> tuple[int, str] | None:
+        """Return the next step of a message's plan that has a route, from 0, and its lane; None when nothing is left."""
+        for index, step in enumerate(message.plan):
+            choice = self._choice(message, step.channel, step.sender)
+            if choice is not None:
+                return index, choice.only or pick(choice, message.to, self.down) or choice.lanes[0]
+        return None
+
+    def _choice(self, message: Message, channel: str, sender: str) -> Choice | None:
+        choices = self.router.choices(channel, message.class_, message.tenant, sender)
+        return choices(message.to, message.operator)
 
     def is_mixed(self, lane: str) -> bool:
         """Whether some of what waits for a lane may have another, and some not."""
@@ -57,3 +69,19 @@ class Failover:
         config = self._lanes[lane]
         topic = topic_of(self._kafka, config, message.class_, message.tenant)
         return topic, partition_of(message.to.encode(), config.slots)
+
+
+def with_step(message: Message, step: int, attempt: int) -> Message:
+    """Return what goes on with a step of its plan (from 0), as the attempt after the last."""
+    said = message.plan[step]
+    return replace(
+        message,
+        channel=said.channel,
+        sender=said.sender,
+        text=said.text,
+        content=said.content,
+        plan=message.plan[step + 1 :],
+        attempt=attempt,
+        accepted_ids=(),
+        tried=(),
+    )

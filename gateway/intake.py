@@ -23,7 +23,7 @@ from gateway.delay import Ladder
 from gateway.errors import InvalidJob, MissingParameter
 from gateway.failover import Failover, topic_of
 from gateway.lane import Lane
-from gateway.model import Job, Message, deadline_of, decode_job, encode_message, message_id_of
+from gateway.model import Job, Message, Step, deadline_of, decode_job, encode_message, message_id_of
 from gateway.outbox import Batches, Outbox, Record, partition_of
 from gateway.route_config import network
 from gateway.routing import pick
@@ -45,6 +45,24 @@ class Rejected(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
+
+
+class _Said:
+    """What a job says: compiled once, filled for each recipient. Raises `InvalidJob` for what cannot be said so."""
+
+    __slots__ = ("main", "steps")
+
+    def __init__(self, job: Job) -> None:
+        self.main = content.compile(job)
+        self.steps = [(step, content.compile(step)) for step in job.fallback]
+
+    def plan(self, params: Mapping[str, str | int | float]) -> tuple[Step, ...]:
+        """Return what follows if the first channel fails; raises as `Renderer.render` does."""
+        steps = []
+        for step, renderer in self.steps:
+            rendered = renderer.render(params)
+            steps.append(Step(step.channel, step.sender, rendered.text, rendered.content))
+        return tuple(steps)
 
 
 class Intake:
@@ -122,7 +140,7 @@ class Intake:
         for record in records:
             try:
                 job = decode_job(record.value)
-                renderer = content.compile(job)
+                said = _Said(job)
             except InvalidJob as error:
                 self.counts["dead"] += 1
                 log.warning(
@@ -137,7 +155,7 @@ class Intake:
             at = datetime.fromtimestamp(now, UTC)
             rejected = 0
             for start in range(0, len(job.recipients), _CHUNK):
-                rejected += await self._expand(job, renderer, record, start, at, batches, published)
+                rejected += await self._expand(job, said, record, start, at, batches, published)
                 size += min(_CHUNK, len(job.recipients) - start)
                 if size >= _CHUNK:
                     await self._send(batches, published)
@@ -158,7 +176,7 @@ class Intake:
     async def _expand(
         self,
         job: Job,
-        renderer: content.Renderer,
+        said: _Said,
         record: ConsumerRecord,
         start: int,
         at: datetime,
@@ -190,10 +208,13 @@ class Intake:
                 if choice is None:
                     raise Rejected("route", "no route fits")
                 name = choice.only or pick(choice, to, down) or pick(choice, to) or ""
-                rendered = renderer.render(recipient.params)
+                rendered = said.main.render(recipient.params)
                 text = rendered.text
+                plan = said.plan(recipient.params) if said.steps else ()
                 if name not in topics:
                     carrier = self._lanes[name]
+                    if not carrier.admits(job.purpose):
+                        raise Rejected("policy", f"{job.purpose} is not sent over {job.channel}")
                     topics[name] = topic_of(self._kafka, carrier.config, class_, job.tenant), carrier
                 topic, lane = topics[name]
                 if len(text) > lane.sure_to_fit and lane.encoder.count(text) > lane.config.max_parts:
@@ -219,6 +240,9 @@ class Intake:
                 rendered.content,
                 job.channel,
                 operator,
+                (),
+                plan,
+                job.purpose,
             )
             key = to.encode()
             if due > accepted_at:

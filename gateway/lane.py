@@ -7,7 +7,6 @@ import time
 from collections import Counter
 
 from gateway import config
-from gateway.adaptive_tmp import Adaptive
 from gateway.fair import Turns
 from gateway.flight import Queue
 from gateway.gate import Gate
@@ -17,6 +16,7 @@ from gateway.providers.contract import Failure
 from gateway.providers.smpp import SmppEncoder, SmppPort
 from gateway.providers.smpp_errors import Crowding, ErrorTable
 from ratelimit import Bucket, Chain, TokenBucket
+from ratelimit.adaptive import Adaptive
 from ratelimit.lease import Lease
 from smpp.constants import CommandStatus
 
@@ -60,6 +60,10 @@ class Lane:
         self.errors = ErrorTable(lane)
         self.stopped = ""
         self._set_ahead()
+
+    def admits(self, purpose: str) -> bool:
+        """Whether messages for such a purpose may go over this lane."""
+        return True
 
     def share(self, slots: int, now: float) -> None:
         """Note how many of the lane's slots this process owns: caps are divided by them."""

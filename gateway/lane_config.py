@@ -1,4 +1,7 @@
-"""One table `[lanes.<name>]`: a contract with an operator, and how we keep it."""
+"""One table `[lanes.<name>]`: a contract with whoever carries our messages, and how we keep it; here also that of SMPP.
+
+Lanes over HTTP are in `http_lane_config.py`.
+"""
 
 import re
 from collections.abc import Mapping
@@ -103,22 +106,63 @@ _COUNTING = {"retry", "hold"}
 _RESERVE: Mapping[TrafficClass, float] = {TrafficClass.TRANSACTIONAL: 0.05, TrafficClass.BULK: 0.05}
 
 
-class Lane(Struct, frozen=True, kw_only=True):
-    """One contract with one operator: an SMPP account, with its rate, its window and its binds."""
+class Contract(Struct, frozen=True, kw_only=True):
+    """What every lane has: how much it may carry of what, and what it does when that is too much."""
 
     name: str
+    # Of the whole account, over all slots and processes.
+    rate: Annotated[float, Meta(ge=0, le=100_000, description="messages per second, 0 pauses the lane")]
+    # Empty or 0 (the default): 50 ms of the rate, which outlasts a pause of the event loop and stays within 5 % of the
+    # contract in any second.
+    burst: Annotated[float, Meta(ge=1, le=100_000, description="messages at once, at least 1")] = 0
+    # What the provider's message ids are unique in; lanes over the same account share it. Default: the lane's name.
+    account: Annotated[str, Meta(min_length=1, max_length=64, description="1 to 64 characters")] = ""
+    classes: Annotated[tuple[TrafficClass, ...], Meta(min_length=1)] = tuple(TrafficClass)
+    caps: Caps = Caps()
+    # After a slot comes up the rate climbs from nothing for so long: an SMSC that has just restarted is not flooded.
+    quiet_s: Pause = 0
+    # Silence after ESME_RTHROTTLED or 429: Kannel's default; Jasmin waits 30, one operator wants 60.
+    throttle_pause_s: Pause = 1
+    adaptive: Adaptive = Adaptive()
+    # Shares that classes keep while more urgent ones are queued: urgent first, but nobody starves.
+    reserve: Mapping[TrafficClass, Kept] = {}
+    # Topics per class among which tenants are spread; served in turn, so that one with a million waiting does not
+    # delay all others. 1 is off: first come, first served.
+    fair_queues: Annotated[int, Meta(ge=1, le=64, description="queues per class, from 1 (off) to 64")] = 1
+    # How many parts a tenant gets in its turn, beside the others' 1.
+    weights: Mapping[str, Weight] = {}
+    # With the delays of `retry.py` two hours on average, beyond which a code that says "later" means "no".
+    max_attempts: Attempts = 16
+    # A reconnect takes seconds; what is queued moves to the route's next lane only for more than that.
+    down_after_s: Pause = 30
+    # Back only when it has held: a bind that comes and goes would scatter one person's messages over the lanes.
+    up_after_s: Pause = 60
+
+    def __post_init__(self) -> None:
+        if not self.account:
+            force_setattr(self, "account", self.name)
+        if not self.burst:
+            force_setattr(self, "burst", max(1.0, self.rate / 20))
+        force_setattr(self, "reserve", {**_RESERVE, **self.reserve})
+        if sum(self.reserve.values()) > 0.5 or TrafficClass.OTP in self.reserve:
+            raise Contradiction(
+                "reserve", "does not leave half of the lane to otp", "at most 0.5 together, none for otp"
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise Contradiction("classes", "names a class twice", "name each class once")
+
+
+class Lane(Contract, frozen=True, kw_only=True):
+    """A contract with one operator over SMPP: an account, with its window and its binds."""
+
+    provider: Literal["smpp"] = "smpp"
     host: Text
     port: Port
     system_id: Annotated[str, ascii_octets(15, least=1)]
     password: Secret
-    # Of the whole account, over all binds and processes. An operator counts submit_sm, so long messages cost more.
+    # An operator counts submit_sm, so long messages cost more.
     rate: Annotated[float, Meta(ge=0, le=100_000, description="parts (submit_sm) per second, 0 pauses the lane")]
-    # Empty or 0 (the default): 50 ms of the rate, which outlasts a pause of the event loop and stays within 5 % of the
-    # contract in any second.
     burst: Annotated[float, Meta(ge=1, le=100_000, description="parts at once, at least 1")] = 0
-    provider: Literal["smpp"] = "smpp"
-    # What the operator's message ids are unique in; lanes over the same account share it. Default: the lane's name.
-    account: Annotated[str, Meta(min_length=1, max_length=64, description="1 to 64 characters")] = ""
     tls: bool = False
     tls_verify: bool = True
     ca_file: Path | None = None
@@ -129,7 +173,6 @@ class Lane(Struct, frozen=True, kw_only=True):
     binds: Annotated[int, Meta(ge=1, le=64, description="parallel binds of the account, from 1 to 64")] = 1
     # Unanswered submit_sm per bind. 10 is Kannel's default; it caps a bind at 10 per round trip.
     window: Annotated[int, Meta(ge=1, le=10_000, description="unanswered submit_sm per bind, from 1 to 10000")] = 10
-    classes: Annotated[tuple[TrafficClass, ...], Meta(min_length=1)] = tuple(TrafficClass)
     sender: Annotated[str, ascii_octets(20)] = ""
     # Unset: by the sender's shape, see `source_numbering`.
     source_ton: Numbering | None = None
@@ -162,44 +205,15 @@ class Lane(Struct, frozen=True, kw_only=True):
     drain_s: Seconds = 10
     # Operators keep a message for 24 to 72 hours; a later validity_period is cut to this.
     max_validity_s: Ttl = 3 * DAY
-    caps: Caps = Caps()
-    # After a bind comes up the rate climbs from nothing for so long: an SMSC that has just restarted is not flooded.
-    quiet_s: Pause = 0
-    # Silence after ESME_RTHROTTLED: Kannel's default; Jasmin waits 30, one operator wants 60.
-    throttle_pause_s: Pause = 1
-    adaptive: Adaptive = Adaptive()
-    # Shares that classes keep while more urgent ones are queued: urgent first, but nobody starves.
-    reserve: Mapping[TrafficClass, Kept] = {}
-    # Topics per class among which tenants are spread; served in turn, so that one with a million waiting does not
-    # delay all others. 1 is off: first come, first served.
-    fair_queues: Annotated[int, Meta(ge=1, le=64, description="queues per class, from 1 (off) to 64")] = 1
-    # How many parts a tenant gets in its turn, beside the others' 1.
-    weights: Mapping[str, Weight] = {}
     errors: Mapping[ErrorCode, ErrorRule | Refusal] = {}
-    # With the delays of `retry.py` two hours on average, beyond which a code that says "later" means "no".
-    max_attempts: Attempts = 16
-    # A reconnect takes seconds; what is queued moves to the route's next lane only for more than that.
-    down_after_s: Pause = 30
-    # Back only when it has held: a bind that comes and goes would scatter one person's messages over the lanes.
-    up_after_s: Pause = 60
 
     def __post_init__(self) -> None:
-        if not self.account:
-            force_setattr(self, "account", self.name)
-        if not self.burst:
-            force_setattr(self, "burst", max(1.0, self.rate / 20))
-        force_setattr(self, "reserve", {**_RESERVE, **self.reserve})
-        if sum(self.reserve.values()) > 0.5 or TrafficClass.OTP in self.reserve:
-            raise Contradiction(
-                "reserve", "does not leave half of the lane to otp", "at most 0.5 together, none for otp"
-            )
+        super().__post_init__()
         force_setattr(self, "errors", _canonical(self.errors))
         if not re.fullmatch(r"[ -~]{0,8}", self.password.reveal()):
             raise Contradiction("password", "does not fit", "SMPP 3.4 §4.1.1 has room for 8 ASCII characters")
         if self.reconnect_min_s > self.reconnect_max_s:
             raise Contradiction("reconnect_min_s", "is above reconnect_max_s", "the first wait is the shortest")
-        if len(set(self.classes)) < len(self.classes):
-            raise Contradiction("classes", "names a class twice", "name each class once")
 
     @property
     def channel(self) -> Channel:

@@ -126,8 +126,8 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
 
     `kind` is one letter: `s` submitted, `f` failed, `x` expired, `u` unknown, `d` duplicate, `q` our own second copy of a
     message (no event), `r` to be tried again (by the delay ladder), `w` not yet tried and waiting there, `m` moved to another
-    lane, `p` a record that could not be read, `o` open. `at` is when, in Unix seconds. `ids` are the provider's ids of the parts,
-    empty for a part that has none.
+    lane, `n` failed and going on with a step of its plan, `p` a record that could not be read, `o` open. `at` is when, in
+    Unix seconds. `ids` are the provider's ids of the parts, empty for a part that has none.
     """
 
     kind: str
@@ -139,9 +139,11 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
     due: float = 0.0
     """`r` and `w` only: when it is due, Unix seconds."""
     lane: str = ""
-    """`m` only: the one that it moved to."""
+    """`m` and `n` only: the one that it moved to."""
     attempt: int = 0
-    """`w` and `m` only: the attempt with which it goes on, the same one where nothing was written."""
+    """`w`, `m` and `n` only: the attempt with which it goes on, the same one where nothing was written."""
+    step: int = 0
+    """`n` only: which of the steps that were left, from 0."""
 
 
 _encode = msgspec.json.Encoder().encode

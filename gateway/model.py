@@ -8,7 +8,7 @@ octets.
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -38,6 +38,9 @@ class TrafficClass(StrEnum):
     OTP = "otp"
     TRANSACTIONAL = "transactional"
     BULK = "bulk"
+
+
+Purpose = Literal["", "first_party_reminder", "third_party_collection"]
 
 
 class Recipient(Struct, forbid_unknown_fields=True, gc=False):
@@ -80,6 +83,28 @@ class Job(Content, kw_only=True, forbid_unknown_fields=True, gc=False):
     not_before: (
         Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset: not sent before it.")] | None
     ) = None
+    purpose: Annotated[
+        Purpose,
+        Meta(
+            description="What it is for, where a channel's policy asks: WhatsApp refuses collections for third parties."
+        ),
+    ] = ""
+    fallback: Annotated[
+        tuple[Content, ...],
+        Meta(
+            max_length=4,
+            description="What to say over which channel instead, in this order, when the one before failed.",
+        ),
+    ] = ()
+
+
+class Step(Struct, array_like=True, gc=False):
+    """What one recipient is to be told over which channel, if what came before it fails."""
+
+    channel: str
+    sender: str
+    text: str
+    content: str
 
 
 class Message(Struct, array_like=True, gc=False):
@@ -109,6 +134,9 @@ class Message(Struct, array_like=True, gc=False):
     """Of the recipient, as MCC and MNC or by name, where it is known: routes may ask for it."""
     tried: tuple[str, ...] = ()
     """Lanes that certainly did not accept it, and do not want it."""
+    plan: tuple[Step, ...] = ()
+    """What is left of the job's `fallback`."""
+    purpose: str = ""
 
 
 class EventStatus(StrEnum):
@@ -121,6 +149,7 @@ class EventStatus(StrEnum):
     DELIVERED = "delivered"
     READ = "read"
     FAILED = "failed"
+    FALLBACK = "fallback"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
     ORPHAN = "orphan"
@@ -131,6 +160,7 @@ FINAL = frozenset(EventStatus) - {
     EventStatus.DUPLICATE,
     EventStatus.SUBMITTED,
     EventStatus.ORPHAN,
+    EventStatus.FALLBACK,
 }
 
 
@@ -143,7 +173,8 @@ class Event(Struct, omit_defaults=True, gc=False):
         Meta(
             description=(
                 "Final are rejected, failed, expired, delivered (a read may follow) and read. unknown (written to the "
-                "operator, never answered, not sent again) is final unless a receipt or a late answer resolves it."
+                "operator, never answered, not sent again) is final unless a receipt or a late answer resolves it. "
+                "fallback: this channel failed, and the job's next one is tried."
             )
         ),
     ]

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway import dead, events
 from gateway.delay import Ladder
-from gateway.failover import Address
+from gateway.failover import Address, with_step
 from gateway.flight import Flight, Queue
 from gateway.inbox import Delivery
 from gateway.ledger import Outcome
@@ -41,6 +41,7 @@ OUTCOMES = {
     "r": "retry",
     "w": "deferred",
     "m": "moved",
+    "n": "fallback",
     "p": "dead",
 }
 
@@ -145,10 +146,14 @@ class Publisher:
                 records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
             elif kind in ("r", "w"):
                 self._ladder.put(others, outcome.due, flight.queue.tp.topic, *_again(flight, outcome), now)
-            elif kind == "m":
-                moved = _moved(flight, outcome)
-                record = moved.to.encode(), encode_message(moved)
-                others.setdefault(self._address(outcome.lane, moved), []).append(record)
+            elif kind in ("m", "n"):
+                goes_on = (
+                    _moved(flight, outcome) if kind == "m" else with_step(flight.message, outcome.step, outcome.attempt)
+                )
+                record = goes_on.to.encode(), encode_message(goes_on)
+                others.setdefault(self._address(outcome.lane, goes_on), []).append(record)
+                if kind == "n":
+                    records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
             elif kind == "p":
                 others.setdefault((self._dead_topic, 0), []).append(
                     dead.letter(flight.message, outcome.error_text, events.utc(outcome.at))

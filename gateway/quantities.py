@@ -15,6 +15,8 @@ Bound = Annotated[int, Meta(ge=1, le=1_000_000, description="how many, from 1 to
 Weight = Annotated[int, Meta(ge=1, le=1000, description="a weight, a whole number from 1 to 1000")]
 Attempts = Annotated[int, Meta(ge=1, le=1000, description="how often at most, from 1 to 1000")]
 Port = Annotated[int, Meta(ge=1, le=65_535, description="a TCP port, from 1 to 65535")]
+PortOrOff = Annotated[int, Meta(ge=0, le=65_535, description="a TCP port, or 0 for off")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a share, from 0 to 1")]
 Text = Annotated[str, Meta(min_length=1, description="a text in quotation marks, not empty")]
 TopicPart = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9._-]{1,80}\Z", description="letters, digits, dot, underscore and hyphen")

@@ -243,13 +243,19 @@ class Settler:
         self._turn.settle(flight, outcome)
 
     def _elsewhere(self, flight: Flight, failure: Failure, now: float) -> Outcome | None:
-        """Another lane, if it is certain that this one has accepted no part of the message."""
-        if failure.disposition is not Disposition.REROUTE or flight.in_doubt or any(flight.ids):
+        """Another lane, or a step of the plan, if it is certain that this lane has accepted no part of the message."""
+        message = flight.message
+        if flight.in_doubt or any(flight.ids):
             return None
-        lane = self._failover.next_lane(flight.message, flight.queue.slot.lane.name)
-        return (
-            Outcome("m", now, error_code=failure.code, lane=lane, attempt=flight.message.attempt + 1) if lane else None
-        )
+        if failure.disposition is Disposition.REROUTE and (
+            lane := self._failover.next_lane(message, flight.queue.slot.lane.name)
+        ):
+            return Outcome("m", now, error_code=failure.code, lane=lane, attempt=message.attempt + 1)
+        if (found := self._failover.next_step(message)) is not None:
+            step, lane = found
+            parts = len(flight.ids)
+            return Outcome("n", now, (), failure.code, failure.text, parts, 0.0, lane, message.attempt + 1, step)
+        return None
 
     def _again(self, flight: Flight, failure: Failure, now: float) -> Outcome:
         ids = tuple(flight.ids)
@@ -263,7 +269,9 @@ class Settler:
             after=held or 0.0,
         )
         if due is None:
-            return Outcome("f", now, ids, failure.code, "no attempts or time left", len(ids))
+            return self._elsewhere(flight, failure, now) or Outcome(
+                "f", now, ids, failure.code, "no attempts or time left", len(ids)
+            )
         return Outcome("r", now, ids, failure.code, "", len(ids), due)
 
     def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:

@@ -6,7 +6,7 @@ message, so that one contract suite tests them all and the port (`http.py`) does
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -89,6 +89,8 @@ class Hook(Struct, frozen=True):
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    remote: str = ""
+    """The address that it came from, as far as the last proxy of ours."""
 
 
 class Status(Struct, frozen=True):
@@ -159,6 +161,10 @@ class Provider(Protocol):
 
         Raises `Unsendable`; for a provider that takes several messages at once, `prepare` has found those before.
         """
+        ...
+
+    def group(self, message: Message) -> Hashable:
+        """What messages of one request have to have in common; the same for all where a request says everything per message."""
         ...
 
     def prepare(self, message: Message) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal
 from urllib.parse import quote
 
@@ -185,6 +185,9 @@ class Rbm:
         self._settings = settings
         self._key = _load(settings.private_key)
         self._agent = quote(settings.agent_id, safe="")
+
+    def group(self, message: Message) -> Hashable:
+        return None
 
     def prepare(self, message: Message) -> None:
         self._content(message)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from urllib.parse import urlencode
 
 import msgspec
@@ -21,8 +22,14 @@ _JSON = ("content-type", "application/json")
 _encode = msgspec.json.Encoder().encode
 
 
+_NAMESPACE = hashlib.sha1(uuid.NAMESPACE_URL.bytes + b"recado:", usedforsecurity=False)
+
+
 class Keyed:
-    """A provider whose requests carry all they need: there is no credential to fetch."""
+    """A provider whose requests carry all they need: there is no credential to fetch, and any messages go together."""
+
+    def group(self, message: Message) -> Hashable:
+        return None
 
     def grant(self, now: float) -> Call | None:
         return None
@@ -49,7 +56,11 @@ def stable_id(message: Message) -> str:
 
     RFC 9562 §5.5, over `reference_of`: 36 characters whatever the publisher's ids look like.
     """
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, "recado:" + reference_of(message)))
+    # What uuid.uuid5 does, at a quarter of its cost.
+    digest = _NAMESPACE.copy()
+    digest.update(reference_of(message).encode())
+    d = digest.hexdigest()
+    return f"{d[:8]}-{d[8:12]}-5{d[13:16]}-{'89ab'[int(d[16], 16) & 3]}{d[17:20]}-{d[20:32]}"
 
 
 def seconds_left(message: Message, now: float, least: int, most: int) -> int | None:

@@ -62,13 +62,15 @@ def test_a_script_knows_what_the_gateway_will_say() -> None:
     config = loads(
         CONFIG.format(bootstrap="b:1", store="redis://s", port=1).replace("_file", "_env"), {"password": "x"}
     )
-    router, lanes = Router(config.routes, config.lanes), {name: Lane(lane) for name, lane in config.lanes.items()}
+    router = Router(config.routes, config.lanes)
+    lanes = {name: Lane(lane, 0.0) for name, lane in config.lanes.items()}
     parts = set()
     for job in map(decode_job, jobs_of(SCRIPT)):
-        lane_of = router.for_job(job)
+        choice_of = router.choices(job.channel, job.class_, job.tenant, job.sender)
         for index, recipient in enumerate(job.recipients):
             expected = SCRIPT.messages[message_id_of(job, index)]
-            lane = lane_of(recipient.to) or ""
+            choice = choice_of(recipient.to, "")
+            lane = choice.only if choice else ""
             text, rejected = "", ""
             try:
                 text = Template(job.text).render(recipient.params)

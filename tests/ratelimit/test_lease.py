@@ -82,8 +82,7 @@ def test_the_very_first_start_waits_for_whoever_may_be_there(cluster):
     assert shares([lease]) == [(0, 0)]
     cluster.slices(2)
     assert shares([lease]) == [(100, 20)]
-    assert lease.take(100, cluster.now) == 0
-    assert lease.take(100, cluster.now + 0.125) == 12
+    assert lease.available(cluster.now) <= 10, "no burst is minted: what accrued in a slice"
 
 
 def test_a_restart_after_a_release_does_not_wait(cluster):
@@ -153,7 +152,7 @@ def test_a_joining_process_has_its_part_after_two_slices(cluster):
     assert shares([first, second]) == [(50, 10), (50, 10)]
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(100, 60), (0.5, 600)])
+@pytest.mark.parametrize(("rate", "seconds"), [(10, 60), (0.5, 240)])
 def test_three_processes_with_a_burst_of_one_take_turns(cluster, rate, seconds):
     """Only one of them can hold it; nobody starves, and little is lost between the turns."""
     for _ in range(3):
@@ -162,9 +161,9 @@ def test_three_processes_with_a_burst_of_one_take_turns(cluster, rate, seconds):
     for lease in cluster.leases:
         lease.want(1000)
     granted: dict[Lease, int] = dict.fromkeys(cluster.leases, 0)
-    for step in range(int(seconds * 100)):
-        cluster.now += 0.01
-        if step % 10 == 0:
+    for step in range(seconds * 50):
+        cluster.now += 0.02
+        if step % 5 == 0:
             for lease in cluster.leases:
                 cluster.call(lease)
                 if lease.owes:
@@ -222,12 +221,16 @@ def test_a_process_that_calls_again_is_not_removed(cluster):
     """Who saw it standing still says which beat that was."""
     slow, alive = cluster.join(), cluster.join()
     cluster.settled()
-    cluster.slices(26, away=[slow])
-    verdict = alive.request(cluster.now + 0.05)
+    alive.want(1000)
+    cluster.slices(24, away=[slow])
+    cluster.now += 0.2
+    verdict = alive.request(cluster.now)
+    assert verdict[-1]
     cluster.call(slow)
-    alive.answered(cluster.execute(verdict), cluster.now + 0.05)
-    assert sum(lease.rate for lease in cluster.leases) <= 100
     assert slow.rate > 0
+    alive.answered(cluster.execute(verdict), cluster.now)
+    cluster.call(alive)
+    assert slow.rate + alive.rate <= 100
 
 
 def test_an_answer_that_came_after_the_share_had_lapsed_is_not_used(cluster):
@@ -288,7 +291,7 @@ def test_an_answer_to_a_call_that_was_given_up_is_ignored(cluster):
 
 
 def test_a_store_that_lost_its_memory_is_told_what_is_used(cluster):
-    """Everybody keeps the share; nobody gets more, neither a joining process nor a busy one, until all others would have lapsed."""
+    """Everybody keeps the share; nobody gets more, joining or busy, until all others would have lapsed."""
     silent, busy = cluster.join(), cluster.join()
     cluster.settled()
     cluster.store.delete(cluster.key)
@@ -350,9 +353,9 @@ def test_rate_0_pauses_everybody(cluster):
     first, second = cluster.join(), cluster.join()
     cluster.settled()
     first.set_limit(0, 20, cluster.now)
-    assert (first.take(5, cluster.now), first.wait(cluster.now)) == (0, inf)
+    assert (first.available(cluster.now), first.wait(cluster.now)) == (0, inf)
     cluster.slices(2)
-    assert (second.take(5, cluster.now), second.wait(cluster.now)) == (0, SLICE_S)
+    assert (second.available(cluster.now), second.wait(cluster.now)) == (0, SLICE_S)
     first.set_limit(100, 20, cluster.now)
     cluster.slices(2)
     assert [lease.available(cluster.now) for lease in cluster.leases] == [10, 10]
@@ -421,7 +424,7 @@ class Clock:
 async def test_keeper_calls_until_it_is_closed_and_then_gives_everything_back(store_url, namespace):
     """Failures of the kind named are survived; nothing is left of the process but the generation."""
     client = redis_asyncio.Redis.from_url(store_url)
-    store_run, clock, calls = redis_runner(client), Clock(), 0
+    store_run, clock, calls, held = redis_runner(client), Clock(), 0, asyncio.Event()
 
     async def run(argument: bytes) -> Sequence[Any]:
         nonlocal calls
@@ -429,13 +432,14 @@ async def test_keeper_calls_until_it_is_closed_and_then_gives_everything_back(st
         clock.ahead += 1.0
         if calls == 2:
             raise Away
+        if all(lease.burst for lease in leases):
+            held.set()
         return await store_run(argument)
 
     leases = [Lease("a", 100, 20, ttl_s=5.0), Lease("b", 10, 1, ttl_s=5.0)]
     keeper = Keeper(leases, run, prefix=f"{namespace}:", clock=clock, failures=(Away,), slice_s=0.001)
     task = asyncio.create_task(keeper.keep())
-    while not all(lease.burst for lease in leases):
-        await asyncio.sleep(0)
+    await held.wait()
     assert [(lease.rate, lease.burst) for lease in leases] == [(100, 20), (10, 1)]
     keeper.close()
     await task

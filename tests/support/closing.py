@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.model import EventStatus
 from smpp.simulator import Account
 from tests.support.stage import Stage
 
 
-def copies(account: Account, sent: Mapping[str, str], text: str = "Hola") -> Counter[str]:
-    """How often the operator accepted each message of `sent` (its number by its message_id); needs different numbers."""
-    found = {message_id: account.record.copies(to[1:], text.encode()) for message_id, to in sent.items()}
-    return Counter({message_id: count for message_id, count in found.items() if count})
+def copies(account: Account | Sequence[Account], sent: Mapping[str, str], text: str = "Hola") -> Counter[str]:
+    """How often the operators accepted each message of `sent` (its number by its message_id); needs different numbers."""
+    accounts = [account] if isinstance(account, Account) else account
+    found: Counter[str] = Counter()
+    for message_id, to in sent.items():
+        if count := sum(one.record.copies(to[1:], text.encode()) for one in accounts):
+            found[message_id] = count
+    return found
 
 
 async def closes(
-    site: Stage, account: Account, sent: Mapping[str, str], *, repeated: int = 0, patience_s: float = 30
+    site: Stage,
+    account: Account | Sequence[Account],
+    sent: Mapping[str, str],
+    *,
+    repeated: int = 0,
+    patience_s: float = 30,
 ) -> int:
-    """Wait for the end of every message, check the whole account, and return how many the operator never accepted.
+    """Wait for the end of every message, check the whole account, and return how many no operator has accepted.
 
-    For an operator that has a receipt for all it accepts: each message that it accepted is delivered, each of the others is
-    unknown, and no more than `repeated` copies too many were accepted.
+    For operators that have a receipt for all they accept: each message that one accepted is delivered, each of the others
+    is unknown, and no more than `repeated` copies too many were accepted.
     """
     await site.tally.until_ended(sent, patience_s)
     accepted = copies(account, sent)

@@ -101,6 +101,10 @@ class Stage:
     def configure(self, instance: str = "a") -> config.Config:
         return config.load(self.file(instance))
 
+    def change(self, name: str, **values: Any) -> None:
+        """Say something else of a lane from now on; who runs already learns of it by `file` or `configure`, and a reload."""
+        self._tables["lanes"] = {**self._tables["lanes"], name: {**self._tables["lanes"][name], **values}}
+
     def process(self, instance: str = "a", *options: str) -> GatewayProcess:
         """A gateway as a process of its own with options for `recado run`, started by entering it."""
         return GatewayProcess(self.file(instance), self._folder / f"{instance}.log", *options)

@@ -1,0 +1,382 @@
+"""E-mail: what a message becomes, what a server's replies mean, and a conversation with a server that keeps to a script."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import Disposition
+from gateway.mail import Composer, MailSender, MailSettings, failure
+from gateway.model import Message
+from gateway.providers.contract import Accepted, Failure, Result, Scope, Unsendable
+from gateway.providers.requests import stable_id
+from gateway.tables import Contradiction, Secret
+from tests.providers.suite import NOW, a_message
+
+CERTIFICATE = Path(__file__).parents[1] / "vectors" / "localhost.pem"
+SETTINGS = MailSettings(host="localhost", sender="Banco Ejemplo <avisos@banco.example>", tls="off", timeout_s=5)
+CONTENT = {"subject": "Su cuota de mañana", "text": "Vence mañana\n.\nfin", "html": "<p>Vence mañana</p>"}
+
+
+def mail(to: str = "ana@example.com", number: int = 0, **content: str) -> Message:
+    return a_message("", to=to, number=number, content=msgspec.json.encode(content or CONTENT).decode())
+
+
+def composed(message: Message, **changes: object) -> EmailMessage:
+    settings = msgspec.structs.replace(SETTINGS, **changes)
+    read = message_from_bytes(Composer(settings).compose(message, NOW).as_bytes(), policy=default)
+    assert isinstance(read, EmailMessage)
+    return read
+
+
+def test_a_message_becomes_a_mail_with_both_of_its_forms() -> None:
+    """In 7 bits, so that any relay can carry it; the id is of the attempt and the date the time given."""
+    read = composed(mail())
+    assert {name: str(read[name]) for name in ("From", "To", "Subject", "Date", "Message-ID")} == {
+        "From": "Banco Ejemplo <avisos@banco.example>",
+        "To": "ana@example.com",
+        "Subject": "Su cuota de mañana",
+        "Date": "Fri, 15 Jan 2027 08:00:00 +0000",
+        "Message-ID": f"<{stable_id(mail())}@banco.example>",
+    }
+    assert read["List-Unsubscribe"] is None
+    assert read.get_content_type() == "multipart/alternative"
+    text, html = read.iter_parts()
+    assert isinstance(text, EmailMessage)
+    assert isinstance(html, EmailMessage)
+    assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
+    assert text.get_content().splitlines() == ["Vence mañana", ".", "fin"]
+    assert html.get_content().splitlines() == ["<p>Vence mañana</p>"]
+    assert Composer(SETTINGS).compose(mail(), NOW).as_bytes().isascii()
+
+
+def test_a_mail_may_have_one_form_alone() -> None:
+    """Text, or HTML."""
+    assert composed(mail(subject="s", text="t")).get_content_type() == "text/plain"
+    assert composed(mail(subject="s", html="<p>t</p>")).get_content_type() == "text/html"
+
+
+def test_people_are_told_where_to_unsubscribe() -> None:
+    """With our reference in the address."""
+    read = composed(mail(), unsubscribe="https://banco.example/baja?m={reference}")
+    assert read["List-Unsubscribe"] == "<https://banco.example/baja?m=acme%2Fjob-1%3A0%2F1>"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (mail(subject="a\r\nBcc: all@example.com", text="t"), "subject"),
+        (mail(subject="a\nb", text="t"), "subject"),
+        (mail(subject="", text="t"), "subject"),
+        (mail(subject="s" * 501, text="t"), "subject"),
+        (mail(subject="s"), "text"),
+        (mail(subject="s", text="t", bcc="all@example.com"), "content"),
+        (mail(text="t"), "content"),
+        (a_message("t", to="ana@example.com"), "content"),
+        (mail("ana@example.com\r\nDATA"), "to"),
+        (mail("ana@example.com>,<b@example.com"), "to"),
+        (mail("ana@example.com, b@example.com"), "to"),
+        (mail("Ana <ana@example.com>"), "to"),
+        (mail("añá@example.com"), "to"),
+        (mail("ana"), "to"),
+        (mail("ana@localhost"), "to"),
+        (mail("@example.com"), "to"),
+        (mail("+573001110000"), "to"),
+        (mail(""), "to"),
+        (mail("a" * 250 + "@example.com"), "to"),
+    ],
+)
+def test_what_is_no_mail_is_not_sent(message: Message, code: str) -> None:
+    """Nothing of a message can become a header or a command."""
+    with pytest.raises(Unsendable) as refused:
+        Composer(SETTINGS).compose(message, NOW)
+    assert refused.value.code == code
+    assert "example.com" not in str(refused.value)
+
+
+@given(
+    subject=st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=80),
+    text=st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=200),
+)
+def test_any_subject_and_text_arrive_as_they_were_written(subject: str, text: str) -> None:
+    """Whatever the script, and no header more than ours."""
+    made = Composer(SETTINGS).compose(mail(subject=subject, text=text + "."), NOW)
+    octets = made.as_bytes()
+    assert octets.isascii()
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    read = message_from_bytes(octets, policy=default)
+    assert isinstance(read, EmailMessage)
+    assert read.keys() == made.keys()
+    assert str(read["Subject"]).split() == subject.split()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"sender": "nobody"}, "sender"),
+        ({"sender": "a@b.example\r\nBcc: c@d.example"}, "sender"),
+        ({"username": "me"}, "username"),
+        ({"username": "me", "password": Secret("x"), "tls": "off"}, "tls"),
+        ({"unsubscribe": "http://x.example"}, "unsubscribe"),
+        ({"unsubscribe": "https://x.example/{whom}"}, "unsubscribe"),
+        ({"unsubscribe": "https://x.example/{reference.url}"}, "unsubscribe"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes: dict[str, object], key: str) -> None:
+    """A password never goes in clear."""
+    with pytest.raises(Contradiction) as refused:
+        msgspec.structs.replace(SETTINGS, **changes).__post_init__()
+    assert refused.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("code", "of_person", "disposition", "scope"),
+    [
+        (421, True, Disposition.THROTTLED, Scope.LANE),
+        (450, True, Disposition.THROTTLED, Scope.RECIPIENT),
+        (451, False, Disposition.THROTTLED, Scope.LANE),
+        (452, False, Disposition.THROTTLED, Scope.LANE),
+        (432, False, Disposition.RETRY, Scope.LANE),
+        (454, False, Disposition.RETRY, Scope.LANE),
+        (530, True, Disposition.STOP, Scope.LANE),
+        (535, False, Disposition.STOP, Scope.LANE),
+        (550, True, Disposition.REJECTED, Scope.RECIPIENT),
+        (554, False, Disposition.REJECTED, Scope.LANE),
+        (250, False, Disposition.RETRY, Scope.LANE),
+    ],
+)
+def test_a_reply_says_what_to_do(code: int, of_person: bool, disposition: Disposition, scope: Scope) -> None:
+    """4yz may pass, 5yz is for good, and some are about the whole lane."""
+    assert failure(code, "why", of_person=of_person) == Failure(disposition, f"smtp:{code}", "why", scope=scope)
+
+
+def test_an_enhanced_code_is_part_of_the_code() -> None:
+    """RFC 3463: it says more than the three digits."""
+    assert failure(550, "5.1.1 no such user").code == "smtp:550:5.1.1"
+    assert failure(550, "5.1.1.9 no").code == "smtp:550"
+
+
+# A server that answers as its script says: a command's first word, or `.` for the end of a message, to a reply. An empty
+# reply is silence, `!` closes the connection.
+
+GOOD = {"EHLO": "250-x\r\n250 AUTH PLAIN", "DATA": "354 go on", "AUTH": "235 ok", "QUIT": "221 bye"}
+
+
+class Server:
+    def __init__(self, script: Mapping[str, str], context: ssl.SSLContext | None) -> None:
+        self.script = dict(script)
+        self.lines: list[str] = []
+        self.mails: list[bytes] = []
+        self.taken = asyncio.Event()
+        self.connections = 0
+        self.port = 0
+        self._context = context
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self._talk(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        word, line = "", b"greeting\r\n"
+        while line:
+            if word == "DATA" and self.script["DATA"].startswith("354"):
+                self.mails.append((await reader.readuntil(b"\r\n.\r\n"))[:-3])
+                self.taken.set()
+                word = "."
+            else:
+                word = line.split(maxsplit=1)[0].decode().upper().rstrip("\r\n")
+                self.lines.append(line.decode().strip())
+            reply = self.script.get(word, "220 ready" if word in {"GREETING", "STARTTLS"} else "250 ok")
+            if reply == "!":
+                return
+            if reply:
+                writer.write(f"{reply}\r\n".encode())
+                await writer.drain()
+            if word == "STARTTLS" and self._context:
+                await writer.start_tls(self._context)
+            if word in {"QUIT", ""} or reply.startswith("421"):
+                return
+            if word != "DATA" or not reply.startswith("354"):
+                line = await reader.readline()
+
+
+@asynccontextmanager
+async def serving(script: Mapping[str, str] | None = None, tls: str = "off") -> AsyncIterator[Server]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    server = Server({**GOOD, **(script or {})}, context if tls == "starttls" else None)
+    listening = await asyncio.start_server(server.talk, "127.0.0.1", 0, ssl=context if tls == "tls" else None)
+    server.port = listening.sockets[0].getsockname()[1]
+    async with listening:
+        yield server
+
+
+@asynccontextmanager
+async def sending(server: Server, **changes: object) -> AsyncIterator[MailSender]:
+    sender = MailSender(msgspec.structs.replace(SETTINGS, port=server.port, hostname="gateway.example", **changes))
+    try:
+        yield sender
+    finally:
+        await sender.close()
+
+
+async def sent(script: Mapping[str, str], **changes: object) -> Result:
+    async with serving(script) as server, sending(server, **changes) as sender:
+        return await sender.send(mail(), NOW)
+
+
+async def test_mails_go_one_after_the_other_over_one_connection() -> None:
+    """With the envelope of the message, its dots doubled, and our Message-ID as the provider's id."""
+    async with serving() as server, sending(server) as sender:
+        results = [await sender.send(mail(f"p{n}@example.com", n), NOW) for n in range(3)]
+    assert results == [Accepted(f"{stable_id(mail(number=n))}@banco.example") for n in range(3)]
+    assert server.connections == 1
+    assert server.lines[:4] == [
+        "greeting",
+        "EHLO gateway.example",
+        "MAIL FROM:<avisos@banco.example>",
+        "RCPT TO:<p0@example.com>",
+    ]
+    assert server.lines[-1] == "QUIT"
+    plain = Composer(SETTINGS).compose(mail("p0@example.com"), NOW).as_bytes()
+    assert len(server.mails) == 3
+    assert _headers(server.mails[0]) == _headers(plain)
+
+
+def _headers(octets: bytes) -> list[tuple[str, str]]:
+    # The boundary between the parts is random.
+    return [(name, value) for name, value in message_from_bytes(octets).items() if name != "Content-Type"]
+
+
+async def test_a_line_that_begins_with_a_dot_does_not_end_the_mail() -> None:
+    """RFC 5321 §4.5.2."""
+    async with serving() as server, sending(server) as sender:
+        await sender.send(mail(subject="s", text="uno\n.\n..dos\nfin"), NOW)
+    assert server.mails[0].endswith(b"\r\n\r\nuno\r\n..\r\n...dos\r\nfin\r\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ({"GREETING": "421 busy"}, Failure(Disposition.THROTTLED, "smtp:421", "busy")),
+        ({"MAIL": "451 4.3.0 later"}, Failure(Disposition.THROTTLED, "smtp:451:4.3.0", "4.3.0 later")),
+        ({"MAIL": "550 not you"}, Failure(Disposition.REJECTED, "smtp:550", "not you")),
+        ({"MAIL": "530 log in"}, Failure(Disposition.STOP, "smtp:530", "log in")),
+        ({"RCPT": "450 grey"}, Failure(Disposition.THROTTLED, "smtp:450", "grey", scope=Scope.RECIPIENT)),
+        ({"RCPT": "550 nobody"}, Failure(Disposition.REJECTED, "smtp:550", "nobody", scope=Scope.RECIPIENT)),
+        ({"DATA": "452 full"}, Failure(Disposition.THROTTLED, "smtp:452", "full")),
+        ({".": "554 spam"}, Failure(Disposition.REJECTED, "smtp:554", "spam")),
+        ({".": "450 later"}, Failure(Disposition.THROTTLED, "smtp:450", "later")),
+        ({"RCPT": "!"}, Failure(Disposition.RETRY, "smtp:connection", "SMTPServerDisconnected")),
+        ({"DATA": "!"}, Failure(Disposition.RETRY, "smtp:connection", "SMTPServerDisconnected")),
+        ({"GREETING": "!"}, Failure(Disposition.RETRY, "smtp:connection", "SMTPConnectError")),
+        ({".": "!"}, Failure(Disposition.UNKNOWN, "smtp:silence", "SMTPServerDisconnected")),
+        ({".": "nonsense"}, Failure(Disposition.UNKNOWN, "smtp:silence", "SMTPResponseException")),
+    ],
+)
+async def test_what_the_server_says_and_when_decides(script: dict[str, str], expected: Failure) -> None:
+    """A connection lost before the end of the message sent nothing; after it nobody knows."""
+    assert await sent(script) == expected
+
+
+@pytest.mark.parametrize(
+    ("silent", "disposition"),
+    [("GREETING", Disposition.RETRY), ("DATA", Disposition.RETRY), (".", Disposition.UNKNOWN)],
+)
+async def test_silence_is_judged_by_when_it_began(silent: str, disposition: Disposition) -> None:
+    """The two patiences are apart: the longer is for the end of a message."""
+    result = await sent({silent: ""}, timeout_s=0.05, accept_timeout_s=0.05)
+    assert isinstance(result, Failure)
+    assert result.disposition is disposition
+
+
+async def test_a_refusal_leaves_the_connection_ready() -> None:
+    """The next message goes over the same one, after a reset."""
+    async with serving({"RCPT": "550 nobody"}) as server, sending(server) as sender:
+        assert isinstance(await sender.send(mail(), NOW), Failure)
+        server.script["RCPT"] = "250 ok"
+        assert isinstance(await sender.send(mail(), NOW), Accepted)
+    assert server.connections == 1
+    assert server.lines.count("RSET") == 1
+
+
+async def test_a_lost_connection_is_opened_again() -> None:
+    """By the next message."""
+    async with serving({".": "!"}) as server, sending(server) as sender:
+        assert isinstance(await sender.send(mail(), NOW), Failure)
+        server.script.pop(".")
+        assert isinstance(await sender.send(mail(), NOW), Accepted)
+    assert server.connections == 2
+
+
+async def test_a_cancelled_sending_drops_its_connection() -> None:
+    """What the server still says would be taken for the answer to the next message."""
+    async with serving({".": ""}) as server, sending(server) as sender:
+        sending_it = asyncio.create_task(sender.send(mail(), NOW))
+        await server.taken.wait()
+        sending_it.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending_it
+        server.script.pop(".")
+        assert isinstance(await sender.send(mail(), NOW), Accepted)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("tls", ["tls", "starttls"])
+async def test_the_password_goes_over_tls_to_a_server_that_proves_its_name(tls: str) -> None:
+    """At once, or after STARTTLS."""
+    script = {"EHLO": "250-x\r\n250-STARTTLS\r\n250 AUTH PLAIN"}
+    login = {"username": "me", "password": Secret("the-password"), "tls": tls}
+    async with serving(script, tls) as server, sending(server, ca_file=CERTIFICATE, **login) as sender:
+        assert isinstance(await sender.send(mail(), NOW), Accepted)
+    credentials = base64.b64encode(b"\0me\0the-password").decode()
+    assert [line for line in server.lines if line.startswith(("STARTTLS", "AUTH"))] == [
+        *(["STARTTLS"] if tls == "starttls" else []),
+        f"AUTH PLAIN {credentials}",
+    ]
+
+
+@pytest.mark.parametrize("tls", ["tls", "starttls"])
+async def test_a_server_that_does_not_prove_its_name_gets_nothing(tls: str) -> None:
+    """Neither the password nor the mail."""
+    async with serving({"EHLO": "250-x\r\n250 STARTTLS"}, tls) as server, sending(server, tls=tls) as sender:
+        result = await sender.send(mail(), NOW)
+    assert isinstance(result, Failure)
+    assert (result.disposition, result.code) == (Disposition.RETRY, "smtp:connection")
+    assert not server.mails
+
+
+async def test_a_server_without_starttls_gets_nothing() -> None:
+    """Whoever sits between us and it could have taken the offer out."""
+    async with serving() as server, sending(server, tls="starttls") as sender:
+        result = await sender.send(mail(), NOW)
+    assert isinstance(result, Failure)
+    assert result.disposition is Disposition.RETRY
+    assert not server.mails
+
+
+async def test_a_wrong_password_stops_the_lane() -> None:
+    """535, and no second try with it."""
+    script = {"AUTH": "535 5.7.8 wrong"}
+    login = {"username": "me", "password": Secret("x"), "tls": "tls", "ca_file": CERTIFICATE}
+    async with serving(script, "tls") as server, sending(server, **login) as sender:
+        result = await sender.send(mail(), NOW)
+    assert result == Failure(Disposition.STOP, "smtp:535:5.7.8", "5.7.8 wrong")
+    assert sum(line.startswith("AUTH") for line in server.lines) == 1
