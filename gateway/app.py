@@ -225,6 +225,8 @@ class Worker:
         now = time.monotonic()
         self.config = config
         for name, lane in self.lanes.items():
+            if lane.stopped:
+                self._health.resume(name)
             lane.reconfigure(config.lanes[name], now)
         self.slots.reconfigure()
         self._health.configure(config.lanes)

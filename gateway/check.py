@@ -1,18 +1,16 @@
 """What a configuration means, for `recado check`: lanes, routes and topics as they will be, and what looks unintended."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from gateway.config import Config, InDoubt, Lane, Route
+from gateway.check_warnings import round_trip_ms, warnings
+from gateway.config import AnyLane, Config, HttpLane, InDoubt, Lane, Route, WhatsAppLane
+from gateway.content.model import Channel
 from gateway.errors import Problem
 from gateway.lane_config import ALL_OTHERS
 from gateway.model import TrafficClass
-from gateway.routing import shadowed
-
-# A round trip within one country; answers of an SMSC seldom come sooner.
-_USUAL_ROUND_TRIP_MS = 50
 
 
 class LaneSummary(Struct, frozen=True, kw_only=True):
@@ -20,6 +18,7 @@ class LaneSummary(Struct, frozen=True, kw_only=True):
 
     name: str
     provider: str
+    channel: Channel
     account: str
     address: str
     rate_per_s: float
@@ -33,6 +32,24 @@ class LaneSummary(Struct, frozen=True, kw_only=True):
     sender: str
     caps: tuple[str, ...]
     """Parts per second of single senders, tenants and campaigns, in words."""
+    concurrency: int | None
+    """Requests of a slot at a time; None over SMPP."""
+    portfolio: str
+    limits: tuple[str, ...]
+    """What a provider allows beside the rate, and what we make of it, in words."""
+    callback: str
+    """Where its provider calls us; empty for one that does not."""
+
+
+class PortfolioSummary(Struct, frozen=True, kw_only=True):
+    """How many people the numbers of a portfolio may write to."""
+
+    name: str
+    recipients: int | None
+    """Distinct people in any 24 hours, until Meta says otherwise; None for any number."""
+    lanes: tuple[str, ...]
+    reached_after_s: float | None
+    """With nobody written to twice and all its lanes at their rate; None for never."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -40,6 +57,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     lanes: tuple[LaneSummary, ...]
     routes: tuple[str, ...]
+    portfolios: tuple[PortfolioSummary, ...]
     topics: dict[str, int]
     in_doubt: dict[TrafficClass, InDoubt]
     warnings: tuple[Problem, ...]
@@ -48,40 +66,99 @@ class Summary(Struct, frozen=True, kw_only=True):
 def describe(config: Config) -> Summary:
     """Say what `config` means. Nothing secret is in it."""
     return Summary(
-        lanes=tuple(map(_lane, config.lanes.values())),
+        lanes=tuple(_lane(config, lane) for lane in config.lanes.values()),
         routes=tuple(map(_route, config.routes)),
+        portfolios=tuple(_portfolios(config)),
         topics=config.topics(),
         in_doubt={class_: config.classes.in_doubt(class_) for class_ in TrafficClass},
-        warnings=(*_warnings_of_lanes(config), *_warnings_of_routes(config), *_warnings_of_kafka(config)),
+        warnings=tuple(warnings(config)),
     )
 
 
-def _lane(lane: Lane) -> LaneSummary:
+def _lane(config: Config, lane: AnyLane) -> LaneSummary:
     return LaneSummary(
         name=lane.name,
         provider=lane.provider,
+        channel=lane.channel,
         account=lane.account,
-        address=f"{lane.host}:{lane.port}",
+        address=_address(lane),
         rate_per_s=lane.rate,
         rate_per_hour=round(lane.rate * 3600),
         burst=lane.burst,
         slots=lane.slots,
         window=lane.window,
-        round_trip_ms=_round_trip_ms(lane),
+        round_trip_ms=round_trip_ms(lane),
         classes=lane.classes,
         sender=lane.sender,
         caps=tuple(_caps(lane)),
+        concurrency=lane.concurrency if isinstance(lane, HttpLane) else None,
+        portfolio=lane.portfolio if isinstance(lane, WhatsAppLane) else "",
+        limits=tuple(_limits(lane)) if isinstance(lane, WhatsAppLane) else (),
+        callback=_callback(config, lane) if isinstance(lane, HttpLane) else "",
     )
 
 
-def _caps(lane: Lane) -> Iterator[str]:
+def _address(lane: AnyLane) -> str:
+    """Where it connects to; for a vendor that a file describes, the file."""
+    if isinstance(lane, Lane):
+        return f"{lane.host}:{lane.port}"
+    settings = lane.settings
+    if lane.provider == "generic":
+        return str(settings.file.name)
+    if lane.provider == "smtp":
+        return f"{settings.host}:{settings.port}"
+    return urlsplit(str(settings.base_url)).netloc
+
+
+def _callback(config: Config, lane: HttpLane) -> str:
+    if not lane.has_callbacks:
+        return ""
+    return (
+        getattr(lane.settings, "callback_url", "") or config.webhooks.url(lane.name) or config.webhooks.path(lane.name)
+    )
+
+
+def _limits(lane: WhatsAppLane) -> Iterator[str]:
+    pair = lane.pair
+    yield f"a person 1 in {pair.every_s:g} s, {pair.burst} at once" if pair.every_s else "a person any number"
+    for color in ("green", "yellow", "red"):
+        shares = {class_: lane.quality.share(color.upper(), class_) for class_ in lane.classes}
+        if set(shares.values()) != {1.0}:
+            yield f"quality {color.upper()} {', '.join(_shares(shares))}"
+    if lane.templates == "hold":
+        yield "a paused template holds its messages"
+    else:
+        yield "a paused template's messages take the next step of their plan"
+    if lane.allow_collections:
+        yield "takes collections for third parties"
+
+
+def _shares(shares: Mapping[TrafficClass, float]) -> Iterator[str]:
+    alike = len(set(shares.values())) == 1
+    for class_, share in shares.items():
+        what = f"{100 * share:.3g} %" if share else "paused"
+        yield what if alike else f"{class_} {what}"
+        if alike:
+            return
+
+
+def _portfolios(config: Config) -> Iterator[PortfolioSummary]:
+    for name, portfolio in config.portfolios.items():
+        lanes = [lane for lane in config.lanes.values() if isinstance(lane, WhatsAppLane) and lane.portfolio == name]
+        rate = sum(lane.rate for lane in lanes)
+        people = portfolio.recipients
+        yield PortfolioSummary(
+            name=name,
+            recipients=people,
+            lanes=tuple(lane.name for lane in lanes),
+            reached_after_s=people / rate if people and rate else None,
+        )
+
+
+def _caps(lane: AnyLane) -> Iterator[str]:
     for kind in lane.caps.kinds:
         for name, rate in lane.caps.named(kind).items():
             yield f"{f'each {kind}' if name == ALL_OTHERS else f'{kind} {name}'} {rate:g}/s"
-
-
-def _round_trip_ms(lane: Lane) -> float | None:
-    return 1000 * lane.window * lane.binds / lane.rate if lane.rate else None
 
 
 def _route(route: Route) -> str:
@@ -108,68 +185,3 @@ def _lanes_in_words(route: Route) -> str:
         shares = [name if len(rank) == 1 else f"{name} ({100 * weight / total:.3g} %)" for name, weight in rank]
         ranks.append(" and ".join(shares))
     return ", else ".join(ranks)
-
-
-def _warnings_of_lanes(config: Config) -> Iterator[Problem]:
-    accounts: defaultdict[tuple[str, int, str], list[Lane]] = defaultdict(list)
-    for lane in config.lanes.values():
-        path = f"lanes.{lane.name}"
-        round_trip_ms = _round_trip_ms(lane)
-        if round_trip_ms is None:
-            yield Problem(f"{path}.rate", "is 0: the lane is paused", "messages wait in its topics until it is set")
-        elif round_trip_ms < _USUAL_ROUND_TRIP_MS:
-            yield Problem(
-                f"{path}.window",
-                f"is too small for the rate unless answers come within {round_trip_ms:.0f} ms",
-                "ask the operator for a larger window or more binds",
-            )
-        if lane.tls and not lane.tls_verify:
-            yield Problem(f"{path}.tls_verify", "is off: anyone in between can read the password", "set ca_file")
-        accounts[lane.host, lane.port, lane.system_id].append(lane)
-    for lanes in accounts.values():
-        if len({lane.account for lane in lanes}) > 1:
-            names = ", ".join(lane.name for lane in lanes)
-            yield Problem(
-                f"lanes.{lanes[0].name}.account",
-                f"differs between lanes with the same login: {names}",
-                "a receipt that comes on another lane's bind will not be recognised; give them the same account",
-            )
-
-
-def _warnings_of_routes(config: Config) -> Iterator[Problem]:
-    unreachable = set(shadowed(config.routes, config.lanes, config.operators))
-    reached: set[str] = set()
-    for index, route in enumerate(config.routes):
-        if index in unreachable:
-            yield Problem(f"routes[{index}]", "is never reached", "an earlier route takes all that it fits: move it up")
-            continue
-        reached.update(route.lane_names)
-        for what, remedy in _failover(route, config.lanes):
-            yield Problem(f"routes[{index}].lanes", what, remedy)
-    for name in config.lanes:
-        if name not in reached:
-            yield Problem(f"lanes.{name}", "gets no messages", "no route leads to it")
-
-
-def _failover(route: Route, lanes: Mapping[str, Lane]) -> Iterator[tuple[str, str]]:
-    """Say why a route with several lanes has, when it matters, fewer of them."""
-    several = [lanes[name] for name in route.lane_names]
-    if len(several) == 1:
-        return
-    for class_ in TrafficClass if route.class_ is None else ():
-        carrying = [lane.name for lane in several if class_ in lane.classes]
-        if len(carrying) == 1:
-            others = " or ".join(lane.name for lane in several if class_ not in lane.classes)
-            yield f"lead {class_} only to {carrying[0]}", f"when it is down they wait: let {others} carry {class_}"
-    for index, lane in enumerate(several):
-        for other in several[:index]:
-            if (lane.host, lane.port, lane.system_id) == (other.host, other.port, other.system_id):
-                yield (
-                    f"{other.name} and {lane.name} are one login",
-                    "when one is down so is the other: name one of them",
-                )
-
-
-def _warnings_of_kafka(config: Config) -> Iterator[Problem]:
-    if config.kafka.replication == 1:
-        yield Problem("kafka.replication", "is 1: what a lost broker holds is lost", "3 on a cluster of three or more")

@@ -1,54 +1,59 @@
 """The configuration: one TOML file into one frozen tree.
 
-Every default is here, or beside it in `lane_config.py` and `route_config.py`, in the unit that the key ends with (`_s`
-seconds); `deploy/recado.toml` shows all keys. Secrets stand in the environment or in files of their own. A file with
+Every default is here, or beside it in `*_config.py`, in the unit that the key ends with (`_s` seconds); `deploy/recado.toml`
+shows all keys. Secrets stand in the environment or in files of their own. A file with
 anything wrong in it is refused as a whole, with every problem, its path and a remedy.
 """
 
 import os
-import re
 import socket
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr, replace
 
+from gateway import named_tables
 from gateway.errors import ConfigError
-from gateway.lane_config import Adaptive, Caps, ErrorRule, Lane
+from gateway.http_lane_config import AnyLane, HttpLane
+from gateway.lane_config import Adaptive, Caps, Contract, ErrorRule, Lane
 from gateway.model import TrafficClass
-from gateway.quantities import DAY, Bound, Partitions, Seconds, Text, TopicPart, Ttl
-from gateway.route_config import Network, Route, network
-from gateway.tables import Contradiction, Reader, Secret, SecretURL, did_you_mean
+from gateway.quantities import DAY, Bound, Partitions, PortOrOff, Seconds, Text, TopicPart, Ttl
+from gateway.route_config import Route
+from gateway.tables import Contradiction, Reader, Secret, SecretURL
+from gateway.whatsapp_lane_config import Portfolio, WhatsAppLane
 
 __all__ = [
     "Adaptive",
     "Admin",
+    "AnyLane",
     "Caps",
     "Claims",
     "ClassPolicy",
     "Classes",
     "Config",
+    "Contract",
     "Delay",
     "ErrorRule",
+    "HttpLane",
     "InDoubt",
     "Kafka",
     "Lane",
     "Limits",
+    "Portfolio",
     "Receipts",
     "Route",
     "Secret",
     "Store",
+    "Webhooks",
+    "WhatsAppLane",
     "load",
     "loads",
 ]
 
 InDoubt = Literal["resend", "report"]
-
-# A lane's name is a part of topics, keys and metric labels.
-_LANE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Kafka(Struct, frozen=True, kw_only=True):
@@ -208,7 +213,37 @@ class Admin(Struct, frozen=True, kw_only=True):
     """Where metrics and health are served; port 0 is off."""
 
     host: Text = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65_535, description="a TCP port, or 0 for off")] = 0
+    port: PortOrOff = 0
+
+
+class Webhooks(Struct, frozen=True, kw_only=True):
+    """Where providers over HTTP call us; port 0 is off. TLS is the business of the proxy in front.
+
+    All processes of a machine listen at the same port: whichever takes a callback publishes it.
+    """
+
+    host: Text = "127.0.0.1"
+    port: PortOrOff = 0
+    # What providers call, as the proxy has it: Twilio signs it, others are told it with each message.
+    public_url: Annotated[
+        str,
+        Meta(pattern=r"^(https?://[^\s/?#]+[^\s?#]*)?\Z", description="https://messages.example.com, or with a path"),
+    ] = ""
+    # Meta's callbacks have 3 MB at most (META/webhooks/overview).
+    max_body: Annotated[int, Meta(ge=1024, le=2**26, description="bytes, from 1024 to 67108864")] = 4 * 2**20
+    # Statuses and messages from people that are not yet published; beyond it providers are told to come again.
+    max_pending: Bound = 20_000
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "public_url", self.public_url.rstrip("/"))
+
+    def path(self, lane: str) -> str:
+        """Return the path at which a lane hears from its provider."""
+        return f"/hooks/{lane}"
+
+    def url(self, lane: str) -> str:
+        """Return the URL that its provider calls; empty while nobody has said where we are."""
+        return self.public_url and self.public_url + self.path(lane)
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -216,8 +251,10 @@ class Config(Struct, frozen=True, kw_only=True):
 
     kafka: Kafka
     store: Store
-    lanes: Mapping[str, Lane]
+    lanes: Mapping[str, AnyLane]
     routes: tuple[Route, ...]
+    # Those that lanes of WhatsApp name, and one for each that names none.
+    portfolios: Mapping[str, Portfolio] = {}
     # The names of mobile networks in routes and jobs, and the MCC-MNC of each.
     operators: Mapping[str, tuple[str, ...]] = {}
     classes: Classes = Classes()
@@ -226,6 +263,7 @@ class Config(Struct, frozen=True, kw_only=True):
     claims: Claims = Claims()
     limits: Limits = Limits()
     admin: Admin = Admin()
+    webhooks: Webhooks = Webhooks()
 
     def topics(self) -> dict[str, int]:
         """Return every topic that must exist, with its number of partitions."""
@@ -263,6 +301,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "claims": Claims,
     "limits": Limits,
     "admin": Admin,
+    "webhooks": Webhooks,
 }
 
 
@@ -288,68 +327,13 @@ def loads(text: str, env: Mapping[str, str], folder: Path = Path()) -> Config:
     except tomllib.TOMLDecodeError as exc:
         reader.add("syntax", str(exc), "see https://toml.io")
         raise ConfigError(tuple(reader.problems)) from exc
-    reader.unknown_keys(raw, [*_SECTIONS, "lanes", "routes", "operators"], "")
+    reader.unknown_keys(raw, [*_SECTIONS, "lanes", "portfolios", "routes", "operators"], "")
     sections: dict[str, Any] = {name: reader.table(model, raw.get(name, {}), name) for name, model in _SECTIONS.items()}
-    lanes = sections["lanes"] = _lanes(reader, raw.get("lanes", {}))
-    operators = sections["operators"] = _operators(reader, raw.get("operators", {}))
-    sections["routes"] = tuple(_routes(reader, raw.get("routes", []), lanes, operators))
+    webhooks: Webhooks = sections["webhooks"] or Webhooks()
+    lanes = sections["lanes"] = named_tables.lanes(reader, raw.get("lanes", {}), webhooks.url)
+    operators = sections["operators"] = named_tables.operators(reader, raw.get("operators", {}))
+    sections["portfolios"] = named_tables.portfolios(reader, raw.get("portfolios", {}), lanes)
+    sections["routes"] = tuple(named_tables.routes(reader, raw.get("routes", []), lanes, operators))
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return Config(**sections)
-
-
-def _lanes(reader: Reader, raw: object) -> dict[str, Lane | None]:
-    if not isinstance(raw, dict) or not raw:
-        reader.add("lanes", "there is no lane", "add a table [lanes.<name>] for each account at an operator")
-        return {}
-    for name in raw:
-        if not _LANE_NAME.fullmatch(name):
-            reader.add(
-                f"lanes.{name}", "is not a name for a lane", "lower-case letters, digits and hyphens, at most 63"
-            )
-    return {name: reader.table(Lane, table, f"lanes.{name}", name=name) for name, table in raw.items()}
-
-
-def _operators(reader: Reader, raw: object) -> dict[str, tuple[str, ...]]:
-    before = len(reader.problems)
-    read = reader.value(Mapping[Text, tuple[Network, ...]], raw, "operators")
-    if len(reader.problems) > before:
-        return dict.fromkeys(raw, ()) if isinstance(raw, dict) else {}
-    operators = cast("Mapping[str, tuple[str, ...]]", read)
-    for name in operators:
-        if network(name):
-            reader.add(f"operators.{name}", "is itself a network", "give it a name: routes may say MCC and MNC as well")
-    return {name: tuple(code.replace("-", "") for code in codes) for name, codes in operators.items()}
-
-
-def _routes(
-    reader: Reader, raw: object, lanes: Mapping[str, Lane | None], operators: Mapping[str, tuple[str, ...]]
-) -> Iterator[Route | None]:
-    if not isinstance(raw, list) or not raw:
-        reader.add(
-            "routes", "there is no route", 'add [[routes]] with lane = "…"; the first that fits a message is taken'
-        )
-        return
-    for index, table in enumerate(raw):
-        path = f"routes[{index}]"
-        route = reader.table(Route, table, path)
-        yield route
-        if route is None:
-            continue
-        for name in route.lane_names:
-            where = f"{path}.{'lanes' if route.lanes else 'lane'}"
-            if name not in lanes:
-                reader.add(where, f"there is no lane {name}", did_you_mean(name, lanes) or f"lanes: {', '.join(lanes)}")
-                continue
-            lane = lanes[name]
-            if lane and route.channel != lane.channel:
-                reader.add(
-                    f"{path}.channel", f"lane {name} carries {lane.channel}", "route it to a lane of that channel"
-                )
-            if lane and route.class_ and route.class_ not in lane.classes:
-                reader.add(
-                    f"{path}.class", f"lane {name} does not carry {route.class_}", "add it to the lane's classes"
-                )
-        if route.operator and not network(route.operator) and route.operator not in operators:
-            remedy = did_you_mean(route.operator, operators) or "MCC and MNC, or a name of the table [operators]"
-            reader.add(f"{path}.operator", f"there is no operator {route.operator}", remedy)

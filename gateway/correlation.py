@@ -2,16 +2,28 @@
 
 Keys carry the *account*, what a provider's ids are unique in: a receipt may come on any bind of it. A row carries the
 destination, because providers use ids again and a stale row must not take another message's receipt.
+
+A row is the JSON of `Sent`. Once something has been published of it, the status stands in front (`delivered[…]`), and when
+nothing can follow any more it stands alone, so that a repetition is known: `opened` reads all three.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-from gateway.model import Message, TrafficClass
+from gateway.model import EventStatus, Message, TrafficClass
+from smpp.receipt import canonical_receipt
 
 FINAL_MARK = b"final"
-"""In place of a row whose receipt has been published: a second receipt is a repetition."""
+"""In place of a row whose receipt has been published: an SMSC says nothing after it but the same again."""
+
+REMEMBER_S = 7 * 86_400
+"""How long a status is known again: Meta repeats its callbacks for up to 7 days. Rows of HTTP lanes live at least so long."""
+
+ROW = ord("[")
+"""What a row begins with of which nothing has been told since it was stored."""
 
 
 class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -29,12 +41,23 @@ class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     number: int = 0
     """Which part, from 0."""
     id: str = ""
-    """As the provider wrote it in its answer."""
+    """As the provider wrote it in its answer; empty for what is in doubt."""
+    channel: str = "sms"
 
 
 def attempt_key(what: Message | Sent) -> str:
     """One attempt at one message, as a key of the store: of its claim, its doubts, and the states of its parts."""
     return f"{what.tenant}/{what.message_id}/{what.attempt}"
+
+
+def id_key(account: str, provider_message_id: str) -> str:
+    """Where the row is of what a provider over HTTP has accepted: it writes ids in callbacks as in answers."""
+    return f"d:{account}:{canonical_receipt(provider_message_id, 'same')}"
+
+
+def reference_key(account: str, reference: str) -> str:
+    """Where the row is of what is in doubt at a provider that echoes our reference: the `attempt_key`."""
+    return f"r:{account}:{reference}"
 
 
 _encode = msgspec.json.Encoder().encode
@@ -59,4 +82,36 @@ def sent(message: Message, lane: str, parts: int = 1, number: int = 0, provider_
         parts,
         number,
         provider_message_id,
+        message.channel,
     )
+
+
+def opened(row: bytes) -> tuple[str, Sent | None]:
+    """Return what was told last of a message, and the message if more may follow."""
+    start = row.find(b"[")
+    if start < 0:
+        return row.decode(), None
+    message = decode_sent(row[start:])
+    return row[:start].decode() or (EventStatus.SUBMITTED if message.id else EventStatus.UNKNOWN), message
+
+
+_BEGUN = frozenset((EventStatus.UNKNOWN, EventStatus.SUBMITTED))
+_MAY_FOLLOW: Mapping[str, frozenset[EventStatus]] = {
+    EventStatus.SUBMITTED: frozenset((EventStatus.UNKNOWN,)),
+    EventStatus.DELIVERED: _BEGUN,
+    EventStatus.FAILED: _BEGUN,
+    EventStatus.EXPIRED: _BEGUN,
+    EventStatus.READ: _BEGUN | {EventStatus.DELIVERED},
+}
+LASTING = frozenset((EventStatus.SUBMITTED, EventStatus.DELIVERED))
+"""What more may be told after."""
+
+
+def tellable(status: str) -> bool:
+    """Whether it is a status that a callback can bring."""
+    return status in _MAY_FOLLOW
+
+
+def follows(before: str, status: str) -> bool:
+    """Whether a status takes a message forward: submitted, delivered, read; failed and expired end what is not delivered."""
+    return before in _MAY_FOLLOW[status]

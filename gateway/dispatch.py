@@ -166,9 +166,9 @@ class Dispatcher:
             monotonic = time.monotonic()
             room = slot.lane.tokens(monotonic).take(min(len(going), slot.port.room), monotonic)
             if len(going) > room:
-                for part in reversed(going[room:]):
+                for part in going[room:]:
                     part.flight.flying -= 1
-                    self._settler.put_back(part, now)
+                self._settler.put_back(going[room:], now)
                 del going[room:]
             if going:
                 slot.port.submit([(part.body, part) for part in going])

@@ -72,14 +72,14 @@ def of_receipt(
     )
 
 
-def of_orphan(lane: str, account: str, provider_message_id: str, at: datetime, error_code: str) -> Record:
+def of_orphan(lane: str, channel: str, account: str, provider_message_id: str, at: datetime, error_code: str) -> Record:
     """A receipt that belongs to nothing we know: published for whoever reconciles with the operator."""
     event = Event(
         event_id("", f"{account}:{provider_message_id}", EventStatus.ORPHAN, error_code),
         EventStatus.ORPHAN,
         at,
         lane=lane,
-        channel="sms",
+        channel=channel,
         provider_message_id=provider_message_id,
         error_code=error_code,
     )
@@ -136,7 +136,7 @@ def _of_attempt(
 ) -> Record:
     """An `Event` as `encode_event` would write it, but for the order of its fields."""
     tenant = what.tenant
-    key, job = _of_job(what.job_id, what.campaign, tenant, lane)
+    key, job = _of_job(what.job_id, what.campaign, tenant, what.channel, lane)
     message_id = quoted(what.message_id)
     if error_code:
         more += f',"error_code":{quoted(error_code)}'
@@ -151,14 +151,14 @@ def _of_attempt(
 
 
 @lru_cache(maxsize=1024)
-def _of_job(job_id: str, campaign: str, tenant: str, lane: str) -> tuple[bytes, str]:
+def _of_job(job_id: str, campaign: str, tenant: str, channel: str, lane: str) -> tuple[bytes, str]:
     """The key of the events of a job, and what all of them have in common."""
     said = f',"job_id":{quoted(job_id)}'
     if campaign:
         said += f',"campaign":{quoted(campaign)}'
     if tenant:
         said += f',"tenant":"{tenant}"'
-    return job_id.encode(), f'{said},"channel":"sms","lane":"{lane}"'
+    return job_id.encode(), f'{said},"channel":"{channel}","lane":"{lane}"'
 
 
 @lru_cache(maxsize=64)

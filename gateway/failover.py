@@ -10,31 +10,38 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
-from gateway.config import Kafka, Lane
+from gateway.carrier import AnyLane
+from gateway.config import Kafka
 from gateway.fair import queue_of
-from gateway.model import Message
+from gateway.model import Message, TrafficClass
 from gateway.outbox import partition_of
 from gateway.routing import Choice, Router, pick
+from gateway.whatsapp_lane_config import WhatsAppLane
 
 Address = tuple[str, int]
 """Topic and partition."""
 
 
-def topic_of(kafka: Kafka, lane: Lane, class_: str, tenant: str) -> str:
+def topic_of(kafka: Kafka, lane: AnyLane, class_: str, tenant: str) -> str:
     """Return the topic in which a tenant's messages of a class wait for a lane."""
     return kafka.lane_topic(lane.name, class_, queue_of(tenant, lane.fair_queues))  # type: ignore[arg-type]
+
+
+def admits(lane: AnyLane, purpose: str) -> bool:
+    """Whether messages for such a purpose may go over a lane: Meta forbids collections, and blocks accounts for them."""
+    return purpose != "third_party_collection" or not isinstance(lane, WhatsAppLane) or lane.allow_collections
 
 
 class Failover:
     """The routes of a configuration, applied to messages on their way; `down` is replaced as lanes go down and come back."""
 
-    def __init__(self, kafka: Kafka, lanes: Mapping[str, Lane], router: Router) -> None:
+    def __init__(self, kafka: Kafka, lanes: Mapping[str, AnyLane], router: Router) -> None:
         self._kafka = kafka
         self._lanes = lanes
         self.router = router
         self.down: Collection[str] = frozenset()
 
-    def configure(self, lanes: Mapping[str, Lane], router: Router) -> None:
+    def configure(self, lanes: Mapping[str, AnyLane], router: Router) -> None:
         """Go on with other routes."""
         self._lanes = lanes
         self.router = router
@@ -50,17 +57,20 @@ class Failover:
         """Return the next step of a message's plan that has a route, from 0, and its lane; None when nothing is left."""
         for index, step in enumerate(message.plan):
             choice = self._choice(message, step.channel, step.sender)
-            if choice is not None:
-                return index, choice.only or pick(choice, message.to, self.down) or choice.lanes[0]
+            if choice is None:
+                continue
+            lane = choice.only or pick(choice, message.to, self.down) or choice.lanes[0]
+            if admits(self._lanes[lane], message.purpose):
+                return index, lane
         return None
 
     def _choice(self, message: Message, channel: str, sender: str) -> Choice | None:
         choices = self.router.choices(channel, message.class_, message.tenant, sender)
         return choices(message.to, message.operator)
 
-    def is_mixed(self, lane: str) -> bool:
-        """Whether some of what waits for a lane may have another, and some not."""
-        routes = [route for route in self.router.routes if lane in route.lane_names]
+    def is_mixed(self, lane: str, class_: TrafficClass) -> bool:
+        """Whether some of what waits for a lane in a class may have another, and some not."""
+        routes = [route for route in self.router.routes if lane in route.lane_names and route.class_ in (None, class_)]
         alone = [len(route.lane_names) == 1 for route in routes]
         return any(alone) and not all(alone)
 
@@ -77,6 +87,7 @@ def with_step(message: Message, step: int, attempt: int) -> Message:
     return replace(
         message,
         channel=said.channel,
+        to=said.to or message.to,
         sender=said.sender,
         text=said.text,
         content=said.content,

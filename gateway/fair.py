@@ -43,25 +43,33 @@ class Turns:
         self._credit = dict.fromkeys(TrafficClass, 0.0)
         self._clock = dict.fromkeys(TrafficClass, 0.0)
 
+    def configure(self, reserve: Mapping[TrafficClass, float], weights: Mapping[str, int | float]) -> None:
+        """Go on with other reserves and weights; who was given what is not forgotten."""
+        self._reserve = reserve
+        self.weights = weights
+
     def shares(self, waiting: Mapping[TrafficClass, int], granted: int) -> list[tuple[TrafficClass, int]]:
         """Divide `granted` parts among classes, most urgent first, none of them more than it has waiting."""
-        shares = []
         kept = {}
+        left = granted
         # A class is owed its reserve of every part that somebody more urgent may take from it.
         for class_, ready in list(waiting.items())[1:]:
-            credit = min(self._credit[class_] + self._reserve.get(class_, 0.0) * granted, 1.0 + granted)
-            kept[class_] = min(int(credit), ready)
-            self._credit[class_] = credit
-        left = granted - sum(kept.values())
+            credit = self._credit[class_] + self._reserve.get(class_, 0.0) * granted
+            own = kept[class_] = min(int(credit), ready, left)
+            left -= own
+            # What it has no use for it does not save up; what did not fit into this grant is owed.
+            self._credit[class_] = credit - own if own < ready else 0.0
+        for class_ in self._credit.keys() - kept.keys():
+            self._credit[class_] = 0.0
+        shares = []
         for class_, ready in waiting.items():
             own = kept.get(class_, 0)
             share = own + min(left, ready - own)
             left -= share - own
             if share:
                 shares.append((class_, share))
-            if class_ in kept:
-                # What it got beyond its reserve it had for nothing: no debt, and no claim left either.
-                self._credit[class_] = self._credit[class_] - share if share == own else 0.0
+            if share > own:  # beyond its reserve it had it for nothing: no debt, and no claim left either
+                self._credit[class_] = 0.0
         return shares
 
     def next(self, queues: Sequence[Q], most: int) -> tuple[Q, int]:

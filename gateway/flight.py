@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka import TopicPartition
@@ -23,11 +23,11 @@ have been written; commits happen long before it is used up."""
 
 
 class Part(msgspec.Struct, gc=False, eq=False):
-    """One submit_sm of a message: its body, and where its answer belongs."""
+    """What is written and answered at once: one submit_sm of a message, or all of it over HTTP; and where its answer belongs."""
 
     flight: Flight
     number: int
-    body: bytes
+    body: Any
 
 
 class Flight(msgspec.Struct, gc=False, eq=False):

@@ -20,6 +20,7 @@ from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
 from gateway.ledger import Outcome
 from gateway.model import TrafficClass, decode_message
+from gateway.providers.contract import Unsendable
 from gateway.settle import Settler
 from gateway.turn import Turn
 from smpp.errors import SMPPError
@@ -77,7 +78,7 @@ class Forwarder:
                 if granted < want:
                     # Some at a time: a wake for every token would make batches of one.
                     some = planned[lane] + min(want - granted, max(1, int(lane.lease.rate * _PACE_S)))
-                    wait = min(wait, tokens.wait(monotonic, some))
+                    wait = min(wait, lane.wait(monotonic, some))
                 if granted:
                     chosen.append((slot, self._take(slot, waiting, granted, now)))
         for lane in {slot.lane for slot in slots}:
@@ -96,7 +97,7 @@ class Forwarder:
         """Decode and encode records until `room` parts are ready; settle at once what is not to be written."""
         records = queue.records
         ready = queue.ready
-        encode = queue.slot.lane.encoder.encode
+        encode = queue.slot.lane.carrier.encode
         recover_before = queue.recover_before
         limit = queue.limit
         while records and len(ready) < room:
@@ -118,8 +119,10 @@ class Forwarder:
                 queue.recovered = {}
             try:
                 bodies = encode(message, now)
-            except SMPPError as error:
-                self._turn.settle(flight, Outcome("f", now, error_code="text", error_text=str(error)))
+            except (SMPPError, Unsendable) as error:
+                self._turn.settle(
+                    flight, Outcome("f", now, error_code=getattr(error, "code", "text"), error_text=str(error))
+                )
                 continue
             if len(bodies) == 1:
                 flight.ids.append("")
@@ -137,7 +140,6 @@ class Forwarder:
     def _evacuate(self, slot: Slot, now: float) -> bool:
         """Move what waits for a lane that is down to its next lanes, as far as it has any; True if there is more."""
         more = False
-        mixed = self._failover.is_mixed(slot.lane.name)
         for queue in slot.queues:
             if not queue.owned or queue.fenced:
                 continue
@@ -153,7 +155,11 @@ class Forwarder:
                 else:
                     more = more or bool(queue.records)
             queue.ready = staying
-            if mixed and queue.records and len(staying) >= slot.lane.ahead:
+            if (
+                queue.records
+                and len(staying) >= slot.lane.ahead
+                and self._failover.is_mixed(slot.lane.name, queue.class_)
+            ):
                 # What has no other lane must not stand in the way of what has.
                 for part in staying:
                     if not part.flight.intended and not part.flight.concluded:

@@ -16,8 +16,8 @@ _NAMES = 10_000
 """Senders, tenants and campaigns that are remembered: they come from jobs. Who is forgotten begins with an empty bucket."""
 _PAUSED_S = 60.0
 """A cap of 0 is asked again after this; somebody may have raised it."""
-_BURST_S = 0.05
-"""A capped flow may bunch up for so long, as a lane's default burst."""
+_BURST_S = 0.25
+"""A capped flow may bunch up for so long: the ladder gives back what stepped aside a tenth of a second's worth at a time."""
 
 
 class _Cap:
@@ -25,16 +25,18 @@ class _Cap:
 
     __slots__ = ("bucket", "spoken_for")
 
-    def __init__(self, rate: float, now: float) -> None:
-        self.bucket = TokenBucket(rate, _burst(rate), now)
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self.bucket = TokenBucket(rate, burst, now)
         self.spoken_for = now
 
 
 class Gate:
     """The caps and holds of one lane in this process, which owns `part` of the lane's slots; `now` is monotonic seconds."""
 
-    def __init__(self, caps: Caps) -> None:
+    def __init__(self, caps: Caps, max_parts: int = 1) -> None:
+        """`max_parts` is of one message: no bucket is smaller."""
         self._caps = caps
+        self._max_parts = max_parts
         self._kinds = caps.kinds
         self._part = 1.0
         self._known: dict[tuple[str, str], _Cap] = {}
@@ -52,12 +54,14 @@ class Gate:
             if rate is None:
                 del self._known[kind, name]
             else:
-                cap.bucket.set_rate(rate * part, now, _burst(rate * part))
+                cap.bucket.set_rate(rate * part, now, self._burst(rate * part))
                 cap.spoken_for = now
         self._note_open()
 
     def hold(self, kind: str, name: str, until: float) -> None:
         """Let nothing of a sender (a template …) pass before `until`."""
+        if len(self._held) >= _NAMES:
+            self._held.clear()
         self._held[kind, name] = until
         self.open = False
 
@@ -96,20 +100,21 @@ class Gate:
                 return None
             if len(self._known) >= _NAMES:
                 self._known.clear()
-            cap = self._known[kind, name] = _Cap(rate * self._part, now)
+            cap = self._known[kind, name] = _Cap(rate * self._part, self._burst(rate * self._part), now)
         return cap
 
     def _held_for(self, message: Message, now: float) -> float:
-        for (kind, name), until in list(self._held.items()):
-            if until <= now:
-                self.release(kind, name)
-            elif getattr(message, kind) == name:
-                return until - now
-        return 0.0
+        what = ("sender", message.sender)
+        until = self._held.get(what, 0.0)
+        if not until:
+            return 0.0
+        if until <= now:
+            self.release(*what)
+            return 0.0
+        return until - now
 
     def _note_open(self) -> None:
         self.open = not self._kinds and not self._held
 
-
-def _burst(rate: float) -> int:
-    return max(1, int(rate * _BURST_S))
+    def _burst(self, rate: float) -> int:
+        return max(self._max_parts, int(rate * _BURST_S))

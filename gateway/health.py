@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gateway.config import Lane
+from gateway.lane_config import Contract
 
 
 class _Condition(Struct):
@@ -20,12 +20,12 @@ class Health:
     A lane of which nothing was ever observed is up. One that was stopped is down until it is resumed.
     """
 
-    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, lanes: Mapping[str, Contract]) -> None:
         self._lanes = lanes
         self._conditions: dict[str, _Condition] = {}
         self._down: frozenset[str] = frozenset()
 
-    def configure(self, lanes: Mapping[str, Lane]) -> None:
+    def configure(self, lanes: Mapping[str, Contract]) -> None:
         """Go on with what a reload says of the lanes."""
         self._lanes = lanes
 

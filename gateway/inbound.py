@@ -1,19 +1,22 @@
 """What people write to us: parts joined whatever their order, published, and only then answered.
 
 Parts wait for each other in Redis, since they may come by different binds and workers; should one never come, the delay ladder
-has what did come published, with the number of parts missing.
+has what did come published, with the number of parts missing. Providers over HTTP join them, and repeat themselves.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from gateway.correlation import REMEMBER_S
 from gateway.delay import JOIN, Ladder
+from gateway.group import Group
 from gateway.model import Inbound as InboundRecord
 from gateway.model import encode_inbound
 from gateway.outbox import Batches, Outbox, Record
@@ -47,6 +50,25 @@ for n, key in ipairs(a[2]) do all[n] = redis.call('HGETALL', a[1] .. key) end
 return all
 """)
 
+# [prefix, seconds to remember, keys to mark, keys to look up] → for each whether it is marked
+_SEEN = Script("""
+local a = cmsgpack.unpack(ARGV[1])
+for _, key in ipairs(a[3]) do redis.call('SET', a[1] .. key, 1, 'EX', a[2]) end
+local seen = {}
+for n, key in ipairs(a[4]) do seen[n] = redis.call('EXISTS', a[1] .. key) end
+return seen
+""")
+
+_BATCH = 1000
+"""Messages in one call of the store and one batch for Kafka."""
+_MOST_OCTETS = 500_000
+"""Of a record. What people write is far smaller; what a provider makes of it must fit into a batch all the same."""
+_MOST_TEXT = 50_000
+_MOST_NAME = 512
+
+WRITTEN_AT = "written_at"
+"""In `data`: when the provider says that it was written (RFC 3339), where `time` is when it reached us."""
+
 
 class _Joining(msgspec.Struct, array_like=True, gc=False):
     """What the parts of one message have in common; what waits on the delay ladder."""
@@ -67,10 +89,21 @@ _encode_joining = msgspec.json.Encoder().encode
 
 
 class Inbound:
-    """Publishes messages from people to the inbound topic. `parts_wait_s` is how long parts wait for each other."""
+    """Publishes messages from people to the inbound topic.
+
+    `parts_wait_s` is how long parts wait for each other, `capacity` how many that came ready-made may wait for Kafka.
+    """
 
     def __init__(
-        self, *, store: Patience, prefix: str, outbox: Outbox, ladder: Ladder, topic: str, parts_wait_s: int
+        self,
+        *,
+        store: Patience,
+        prefix: str,
+        outbox: Outbox,
+        ladder: Ladder,
+        topic: str,
+        parts_wait_s: int,
+        capacity: int = 20_000,
     ) -> None:
         self._store = store
         self._prefix = prefix
@@ -78,6 +111,20 @@ class Inbound:
         self._ladder = ladder
         self._topic = topic
         self._wait = parts_wait_s
+        self._capacity = capacity
+        self._ready = Group(self._publish, self._rest, _BATCH)
+        self._marks: list[str] = []
+        self.counts: Counter[str] = Counter()
+        """Of messages that came ready-made: published, repeated, cut."""
+
+    @property
+    def full(self) -> bool:
+        """Whether callbacks have to wait outside."""
+        return self._ready.waiting >= self._capacity
+
+    async def run(self) -> None:
+        """Serve `take_ready` until cancelled."""
+        await self._ready.run()
 
     async def take(self, messages: Sequence[tuple[SmppPort, DeliverSM | DataSM]], now: float) -> None:
         """When this returns every message is in Kafka, or is a part that waits in the store with its deadline in Kafka."""
@@ -112,6 +159,15 @@ class Inbound:
         if complete:
             await self._store.run(_TAKE, (self._prefix, [], complete))
 
+    async def take_ready(self, messages: Sequence[InboundRecord]) -> None:
+        """Return when messages that a provider delivers whole, opt-outs among them, are in Kafka.
+
+        What has been published is left out for `REMEMBER_S`, known by account and id. Cancelling is safe, as everywhere.
+        Raises `StoreUnavailable` when this process stops.
+        """
+        if messages:
+            await self._ready.put(messages)
+
     async def overdue(self, payloads: Sequence[bytes]) -> None:
         """The delay ladder's handler: publish what is there of messages whose parts have not all come."""
         waiting = [_decode_joining(payload) for payload in payloads]
@@ -125,6 +181,35 @@ class Inbound:
         if records:
             await self._outbox.send_keyed(self._topic, records)
         await self._store.run(_TAKE, (self._prefix, [], keys))
+
+    async def _publish(self, messages: list[InboundRecord]) -> None:
+        marks, self._marks = self._marks, []
+        keys = [f"i:{message.account}:{_id_of(message)}" for message in messages]
+        seen = await self._store.run(_SEEN, (self._prefix, REMEMBER_S, marks, keys))
+        fresh: dict[str, Record] = {}
+        for message, key, known in zip(messages, keys, seen, strict=True):
+            if known or key in fresh:
+                self.counts["repeated"] += 1
+            else:
+                fresh[key] = self._ready_record(message)
+        if fresh:
+            await self._outbox.send_keyed(self._topic, list(fresh.values()))
+        self.counts["published"] += len(fresh)
+        self._marks += fresh
+
+    async def _rest(self) -> None:
+        if self._marks:
+            await self._publish([])
+
+    def _ready_record(self, message: InboundRecord) -> Record:
+        message = msgspec.structs.replace(message, inbound_id=_id_of(message))
+        value = encode_inbound(message)
+        if len(value) > _MOST_OCTETS:
+            self.counts["cut"] += 1
+            names = {"from_": message.from_, "to": message.to, "reference": message.reference}
+            cut = {name: text[:_MOST_NAME] for name, text in names.items()}
+            value = encode_inbound(msgspec.structs.replace(message, text=message.text[:_MOST_TEXT], data={}, **cut))
+        return message.from_.encode()[:_MOST_NAME], value
 
     async def _join(self, parts: list[tuple[_Joining, int, bytes]], now: float, complete: list[str]) -> list[Record]:
         flat: list[Any] = []
@@ -145,6 +230,16 @@ class Inbound:
         if deadlines:
             await self._outbox.send(deadlines)
         return list(records.values())
+
+
+def _id_of(message: InboundRecord) -> str:
+    """The provider's id. Where it gives none, or none that could be a key: the same for what it says again within a minute."""
+    given = message.inbound_id
+    if given and len(given) <= _MOST_NAME:
+        return given
+    when = message.data.get(WRITTEN_AT) or int(message.time.timestamp() // 60)
+    seed = given or "|".join((message.account, message.from_, message.to, message.text, str(when)))
+    return hashlib.sha256(seed.encode()).hexdigest()[:32]
 
 
 def _key(account: str, pdu: DeliverSM | DataSM, place: Concat | None) -> str:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from smpp.constants import CommandStatus
-from smpp.events import LateResponse, Response
+from smpp.events import LateResponse
 from smpp.link import Link
 from smpp.pdu import DataSM, DeliverSM
 
 if TYPE_CHECKING:
     from gateway.providers.smpp import SmppPort
+
+
+class Answer(Protocol):
+    """What became of one part: a submit_sm_resp, or what a provider over HTTP said. `context` is the part."""
+
+    context: Any
+    command_status: int
+    """0 for accepted."""
+    message_id: str
+    failure: Any
+    """Of HTTP only: what it asks for."""
 
 
 class Delivery(msgspec.Struct, gc=False, eq=False):
@@ -34,7 +45,7 @@ class Inbox:
 
     def __init__(self, capacity: int) -> None:
         self.wake = asyncio.Event()
-        self.answers: list[list[Response]] = []
+        self.answers: list[list[Any]] = []
         """By batches: what one read of one bind brought."""
         self.unanswered: list[Any] = []
         self.late: list[LateResponse] = []

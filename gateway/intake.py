@@ -21,9 +21,9 @@ from gateway import content, dead, events, numbers
 from gateway.config import Kafka
 from gateway.delay import Ladder
 from gateway.errors import InvalidJob, MissingParameter
-from gateway.failover import Failover, topic_of
+from gateway.failover import Failover, admits, topic_of, with_step
 from gateway.lane import Lane
-from gateway.model import Job, Message, Step, deadline_of, decode_job, encode_message, message_id_of
+from gateway.model import Job, Message, Recipient, Step, deadline_of, decode_job, encode_message, message_id_of
 from gateway.outbox import Batches, Outbox, Record, partition_of
 from gateway.route_config import network
 from gateway.routing import pick
@@ -56,12 +56,18 @@ class _Said:
         self.main = content.compile(job)
         self.steps = [(step, content.compile(step)) for step in job.fallback]
 
-    def plan(self, params: Mapping[str, str | int | float]) -> tuple[Step, ...]:
-        """Return what follows if the first channel fails; raises as `Renderer.render` does."""
+    def plan(self, recipient: Recipient) -> tuple[Step, ...]:
+        """Return what follows if the first channel fails; raises as `Renderer.render` does.
+
+        A step over mail is left out for whoever has no address.
+        """
         steps = []
         for step, renderer in self.steps:
-            rendered = renderer.render(params)
-            steps.append(Step(step.channel, step.sender, rendered.text, rendered.content))
+            to = recipient.email if step.channel == "email" else ""
+            if step.channel == "email" and (not to or numbers.check_address(to)):
+                continue
+            rendered = renderer.render(recipient.params)
+            steps.append(Step(step.channel, step.sender, rendered.text, rendered.content, to))
         return tuple(steps)
 
 
@@ -192,12 +198,13 @@ class Intake:
         source = f"{record.partition}:{record.offset}:"
         class_ = job.class_
         topics: dict[str, tuple[str, Lane]] = {}
+        check = numbers.check_address if job.channel == "email" else numbers.check
         rejected = 0
         for index in range(start, min(start + _CHUNK, len(job.recipients))):
             recipient = job.recipients[index]
             to = recipient.to
             try:
-                if (reason := numbers.check(to)) is not None:
+                if (reason := check(to)) is not None:
                     raise Rejected("number", reason)
                 if expires_at and expires_at <= accepted_at:
                     raise Rejected("expired", "expires_at has passed")
@@ -210,14 +217,12 @@ class Intake:
                 name = choice.only or pick(choice, to, down) or pick(choice, to) or ""
                 rendered = said.main.render(recipient.params)
                 text = rendered.text
-                plan = said.plan(recipient.params) if said.steps else ()
+                plan = said.plan(recipient) if said.steps else ()
                 if name not in topics:
                     carrier = self._lanes[name]
-                    if not carrier.admits(job.purpose):
-                        raise Rejected("policy", f"{job.purpose} is not sent over {job.channel}")
                     topics[name] = topic_of(self._kafka, carrier.config, class_, job.tenant), carrier
                 topic, lane = topics[name]
-                if len(text) > lane.sure_to_fit and lane.encoder.count(text) > lane.config.max_parts:
+                if len(text) > lane.carrier.sure_to_fit and lane.carrier.count(text) > lane.config.max_parts:
                     raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
             except (Rejected, MissingParameter, content.Unrenderable, SMPPError) as error:
                 rejected += 1
@@ -244,6 +249,17 @@ class Intake:
                 plan,
                 job.purpose,
             )
+            if job.purpose and not admits(lane.config, job.purpose):
+                found = self._failover.next_step(message)
+                if found is None:
+                    rejected += 1
+                    refusal = Rejected("policy", f"{job.purpose} is not sent over {job.channel}")
+                    published.append(_rejection(job, message.message_id, at, refusal))
+                    continue
+                step, name = found
+                message = with_step(message, step, 1)
+                lane = self._lanes[name]
+                topic = topic_of(self._kafka, lane.config, class_, job.tenant)
             key = to.encode()
             if due > accepted_at:
                 self._ladder.put(batches, due, topic, key, encode_message(message), accepted_at)

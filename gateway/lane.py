@@ -5,65 +5,54 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from math import inf
 
-from gateway import config
+from gateway.carrier import AnyLane, carrier_of
 from gateway.fair import Turns
 from gateway.flight import Queue
 from gateway.gate import Gate
-from gateway.inbox import Inbox
-from gateway.model import TrafficClass
+from gateway.inbox import Answer, Inbox
+from gateway.model import Message, TrafficClass
 from gateway.providers.contract import Failure
-from gateway.providers.smpp import SmppEncoder, SmppPort
-from gateway.providers.smpp_errors import Crowding, ErrorTable
-from ratelimit import Bucket, Chain, TokenBucket
-from ratelimit.adaptive import Adaptive
-from ratelimit.lease import Lease
-from smpp.constants import CommandStatus
+from ratelimit import SLICE_S, Adaptive, Bucket, Chain, Lease, TokenBucket
 
 log = logging.getLogger("gateway.lane")
+
+_HOLD_S = 600.0
+"""Of a sender that is refused, where nobody says for how long."""
 
 
 class Lane:
     """One contract, in this process: its share of the rate, how it gives way to its operator, and its encoder."""
 
-    def __init__(self, lane: config.Lane, now: float) -> None:
+    def __init__(self, lane: AnyLane, now: float) -> None:
         """`now`, here and below, is monotonic seconds."""
         self.config = lane
         self.name = lane.name
         self.account = lane.account
-        self.id_format = lane.message_id_format
-        self.encoder = SmppEncoder(lane)
-        # In UCS-2, where nothing else holds it, a part carries 67 code units, of which a character takes two at most.
-        self.sure_to_fit = 33 * lane.max_parts if "ucs2" in lane.alphabets else 0
-        """Length up to which a text needs no counting: it cannot take more parts than the lane allows."""
+        self.carrier = carrier_of(lane)
         self.lease = Lease(lane.name, lane.rate, int(lane.burst))
         """This process's share of the contract: all processes together keep it."""
         self.adaptive = _adaptive(lane, now)
         self._brake = TokenBucket(0, 1, now)
         self._braked: Bucket = Chain([self.lease, self._brake])
-        self.gate = Gate(lane.caps)
-        self.errors = ErrorTable(lane)
-        self._crowding = Crowding()
+        self.gate = Gate(lane.caps, lane.max_parts)
         self.stopped = ""
         """Why nothing is sent until somebody has looked; empty while it is."""
         self.refusals: Counter[str] = Counter()
         """Refused parts by code."""
         self._set_ahead()
 
-    def reconfigure(self, lane: config.Lane, now: float) -> None:
+    def reconfigure(self, lane: AnyLane, now: float) -> None:
         """Go on with what may change while it runs: rate and burst, how it gives way, caps, weights, errors."""
         if (lane.adaptive, lane.quiet_s) != (self.config.adaptive, self.config.quiet_s):
             self.adaptive = _adaptive(lane, now)
         self.config = lane
         self.lease.set_limit(lane.rate, int(lane.burst), now)
         self.adaptive.set_contract(lane.rate, now)
-        self.errors = ErrorTable(lane)
+        self.carrier.reconfigure(lane)
         self.stopped = ""
         self._set_ahead()
-
-    def admits(self, purpose: str) -> bool:
-        """Whether messages for such a purpose may go over this lane."""
-        return True
 
     def share(self, slots: int, now: float) -> None:
         """Note how many of the lane's slots this process owns: caps are divided by them."""
@@ -79,18 +68,28 @@ class Lane:
         self._brake.set_rate(self.lease.rate * part, now, max(1, int(self.lease.burst * part)))
         return self._braked
 
-    def failure(self, command_status: int, now: float) -> Failure:
-        """Return what a status asks for, and count it."""
-        crowded = command_status == CommandStatus.ESME_RMSGQFUL and self._crowding.crowded(now)
-        failure = self.errors.failure(command_status, crowded)
+    def wait(self, now: float, parts: int) -> float:
+        """Return the seconds after which to ask again for so many tokens; infinite only while the lane is paused or stopped."""
+        if self.stopped or not self.config.rate:
+            return inf
+        # Whoever gives way, or has no share yet, has no rate at the moment, and nobody says when there is one again.
+        return min(SLICE_S, self.tokens(now).wait(now, parts))
+
+    def failure(self, answer: Answer, now: float) -> Failure:
+        """Return what an answer that is no acceptance asks for, and count it."""
+        failure = self.carrier.failure(answer, now)
         self.refusals[failure.code] += 1
         return failure
 
-    def answered(self, answers: int, queue_full: int, latency_s: float, now: float) -> None:
-        """Note a batch of answers: how many said that a queue is full, and how long the first took."""
-        self._crowding.note(answers, queue_full, now)
+    def answered(self, answers: int, latency_s: float, now: float) -> None:
+        """Note a batch of answers, and how long the first of them took."""
+        self.carrier.answered(answers, now)
         if self.config.adaptive.latency:
             self.adaptive.answered(answers, latency_s, now)
+
+    def hold(self, message: Message, failure: Failure, now: float) -> None:
+        """Let what a message has been held for wait: its sender, or whatever else of the lane the failure is about."""
+        self.gate.hold("sender", message.sender, now + (failure.after or _HOLD_S))
 
     def throttled(self, failure: Failure, now: float) -> None:
         """Give way: however many of a window bounce, that counts once."""
@@ -118,8 +117,8 @@ class Slot:
     def __init__(self, lane: Lane, index: int, inbox: Inbox) -> None:
         self.lane = lane
         self.index = index
-        self.port = SmppPort(lane.config, inbox, lambda: lane.reconnected(time.monotonic()))
-        self.turns = _turns(lane.config)
+        self.port = lane.carrier.port(inbox, lambda: lane.reconnected(time.monotonic()))
+        self.turns = Turns(lane.config.reserve, lane.config.weights)
         self.queues: list[Queue] = []
 
     def __repr__(self) -> str:
@@ -127,8 +126,9 @@ class Slot:
 
     def reconfigure(self) -> None:
         """Go on with the lane's window, reserves and weights as they are now."""
-        self.port.set_window(self.lane.config.window)
-        self.turns = _turns(self.lane.config)
+        config = self.lane.config
+        self.port.set_window(config.window)
+        self.turns.configure(config.reserve, config.weights)
 
     def queue(self, queue: Queue) -> None:
         """Add one more queue of a class."""
@@ -137,11 +137,7 @@ class Slot:
         self.queues.sort(key=lambda one: (order.index(one.class_), one.name))
 
 
-def _turns(lane: config.Lane) -> Turns:
-    return Turns(lane.reserve, lane.weights)
-
-
-def _adaptive(lane: config.Lane, now: float) -> Adaptive:
+def _adaptive(lane: AnyLane, now: float) -> Adaptive:
     how = lane.adaptive
     return Adaptive(
         lane.rate,

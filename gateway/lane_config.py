@@ -110,11 +110,12 @@ class Contract(Struct, frozen=True, kw_only=True):
     """What every lane has: how much it may carry of what, and what it does when that is too much."""
 
     name: str
+    provider: str
     # Of the whole account, over all slots and processes.
     rate: Annotated[float, Meta(ge=0, le=100_000, description="messages per second, 0 pauses the lane")]
     # Empty or 0 (the default): 50 ms of the rate, which outlasts a pause of the event loop and stays within 5 % of the
     # contract in any second.
-    burst: Annotated[float, Meta(ge=1, le=100_000, description="messages at once, at least 1")] = 0
+    burst: Annotated[float, Meta(ge=1, le=100_000, description="how many at once, at least 1")] = 0
     # What the provider's message ids are unique in; lanes over the same account share it. Default: the lane's name.
     account: Annotated[str, Meta(min_length=1, max_length=64, description="1 to 64 characters")] = ""
     classes: Annotated[tuple[TrafficClass, ...], Meta(min_length=1)] = tuple(TrafficClass)
@@ -162,7 +163,6 @@ class Lane(Contract, frozen=True, kw_only=True):
     password: Secret
     # An operator counts submit_sm, so long messages cost more.
     rate: Annotated[float, Meta(ge=0, le=100_000, description="parts (submit_sm) per second, 0 pauses the lane")]
-    burst: Annotated[float, Meta(ge=1, le=100_000, description="parts at once, at least 1")] = 0
     tls: bool = False
     tls_verify: bool = True
     ca_file: Path | None = None

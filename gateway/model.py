@@ -47,7 +47,10 @@ class Recipient(Struct, forbid_unknown_fields=True, gc=False):
     """One person of a job."""
 
     to: Annotated[
-        str, Meta(description="The number in E.164 with its plus sign; an invalid one rejects the recipient.")
+        str,
+        Meta(
+            description="The number in E.164 with its plus sign, for mail the address; an invalid one rejects the recipient."
+        ),
     ]
     message_id: Annotated[
         str, Meta(max_length=128, description="Yours, unique within the tenant; empty: `<job_id>:<index from 0>`.")
@@ -56,6 +59,10 @@ class Recipient(Struct, forbid_unknown_fields=True, gc=False):
         dict[Annotated[str, Meta(min_length=1, max_length=64)], str | int | float],
         Meta(max_length=64, description="Values of the placeholders of the text; ones that it lacks are ignored."),
     ] = {}
+    email: Annotated[
+        str,
+        Meta(max_length=254, description="For a step of `fallback` over mail: the address, where `to` is a number."),
+    ] = ""
     operator: Annotated[
         str,
         Meta(
@@ -105,6 +112,8 @@ class Step(Struct, array_like=True, gc=False):
     sender: str
     text: str
     content: str
+    to: str = ""
+    """Where this channel needs another address; empty for the same."""
 
 
 class Message(Struct, array_like=True, gc=False):

@@ -156,3 +156,11 @@ def _reason(number: str) -> str:
     if not _E164.fullmatch(number):
         return NOT_E164
     return NOT_IN_PLAN if country_code(number) else NO_SUCH_COUNTRY_CODE
+
+
+_ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\\x00-\x1f]{1,64}@(?=.{1,189}\Z)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+
+
+def check_address(address: str) -> str | None:
+    """Return why an address of mail cannot be one, or None. Quoted local parts and addresses without a domain are refused."""
+    return None if _ADDRESS.fullmatch(address) else "is not an address of mail"

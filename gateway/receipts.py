@@ -1,9 +1,9 @@
-"""Delivery receipts: correlate, publish, and only then answer the SMSC.
+"""What providers say of messages later: correlate, publish, and only then answer the SMSC or the callback.
 
-A crash before the answer makes the SMSC send the receipt again. A receipt that finds nothing (it overtook its submit_sm_resp, or
-came by another worker's bind) goes to the delay ladder and is looked up again until the limit; then it is matched with what
-is in doubt for its destination, and at last published as an orphan. The state of a message only moves forward: the first
-final receipt counts, and of a message of several parts the aggregate of all.
+A crash before the answer makes the provider say it again. What finds nothing (it overtook the answer to its message, or
+came to another worker) goes to the delay ladder and is looked up again until the limit; then it is matched with what
+is in doubt for its destination, and at last published as an orphan. The state of a message only moves forward: of an SMSC
+the first final receipt counts, and of a message of several parts the aggregate of all.
 """
 
 from __future__ import annotations
@@ -12,38 +12,55 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from gateway import events
-from gateway.correlation import FINAL_MARK, Sent, attempt_key, decode_sent
+from gateway import early as earlies
+from gateway.correlation import FINAL_MARK, LASTING, REMEMBER_S, ROW, Sent, attempt_key, decode_sent, follows, opened
 from gateway.delay import RECEIPT, Ladder
+from gateway.early import OF_AN_SMSC, OF_STATE, Early, decode_early, encode_early
+from gateway.group import Group
 from gateway.inbound import Inbound
 from gateway.inbox import Delivery, Inbox
 from gateway.model import EventStatus
 from gateway.outbox import Batches, Outbox, Record
+from gateway.providers.contract import Status
 from gateway.providers.smpp import SmppPort
 from gateway.store import Patience, Script
 from smpp.pdu import DataSM, DeliverSM
-from smpp.receipt import IdFormat, MessageState, canonical_receipt, parse
+from smpp.receipt import IdFormat, canonical_receipt, parse
 
 log = logging.getLogger("gateway.receipts")
 
-# [prefix, final mark, keys to mark, [key, field] to forget, keys to look up] → values
+# [prefix, seconds to remember, keys of parts to mark as final, [key, status, whether more may follow, …] that was told,
+# [key, field] to forget, [number of a key, the key to look up where that one has nothing, …], keys to look up] → values
 _CORRELATE = Script("""
 local a = cmsgpack.unpack(ARGV[1])
 local prefix = a[1]
 for _, key in ipairs(a[3]) do
-  redis.call('SET', prefix .. key, a[2], 'XX', 'KEEPTTL')
+  redis.call('SET', prefix .. key, 'final', 'XX', 'KEEPTTL')
 end
-for n = 1, #a[4], 2 do
-  redis.call('HDEL', prefix .. a[4][n], a[4][n + 1])
+for n = 1, #a[4], 3 do
+  local key, status = prefix .. a[4][n], a[4][n + 1]
+  local row = redis.call('GET', key)
+  local start = row and row:find('[', 1, true)
+  if start and (start == 1 or status ~= 'submitted') then
+    local ttl = math.max(redis.call('TTL', key), a[2])
+    redis.call('SET', key, a[4][n + 2] and status .. row:sub(start) or status, 'EX', ttl)
+  end
+end
+for n = 1, #a[5], 2 do
+  redis.call('HDEL', prefix .. a[5][n], a[5][n + 1])
 end
 local values = {}
-for n, key in ipairs(a[5]) do
+for n, key in ipairs(a[7]) do
   values[n] = redis.call('GET', prefix .. key)
+end
+for n = 1, #a[6], 2 do
+  local number = a[6][n]
+  values[number] = values[number] or redis.call('GET', prefix .. a[6][n + 1])
 end
 return values
 """)
@@ -71,33 +88,16 @@ end
 return all
 """)
 
-_DELIVERED = int(MessageState.DELIVERED)
-_STATE_NAMES = {int(state): state.name for state in MessageState}
-
 _EARLY_FIRST_S = 1.0
-
-
-class Early(msgspec.Struct, array_like=True, gc=False):
-    """A receipt on its way to its message; also what waits on the delay ladder."""
-
-    lane: str
-    account: str
-    to: str
-    """The destination of the message, digits only: `+57…`, `0057…` and `57…` are one."""
-    id: str
-    key: str
-    state: int
-    error: str
-    seen_at: float
-    """Unix seconds."""
-
-
-_decode_early = msgspec.json.Decoder(Early).decode
-_encode_early = msgspec.json.Encoder().encode
+_BATCH = 2000
+"""Statuses in one call of the store, which does nothing else meanwhile: some milliseconds."""
 
 
 class Receipts:
-    """One loop per worker over all its deliveries; messages from people are passed on to `inbound`."""
+    """One loop per worker over all its deliveries, one over all its callbacks; messages from people go on to `inbound`.
+
+    `capacity` is how many statuses of callbacks may wait for Kafka; `learn` is told a number and the network that serves it.
+    """
 
     def __init__(
         self,
@@ -112,6 +112,8 @@ class Receipts:
         formats: dict[str, IdFormat],
         ttl_s: int,
         early_limit_s: float,
+        capacity: int = 20_000,
+        learn: Callable[[str, str], None] | None = None,
     ) -> None:
         self._inbox = inbox
         self._store = store
@@ -123,31 +125,55 @@ class Receipts:
         self._formats = formats
         self._ttl = ttl_s
         self._early_limit = early_limit_s
+        self._capacity = capacity
+        self._learn = learn
         self._deliveries: list[Delivery] = []
         self._wake = asyncio.Event()
+        self._callbacks = Group(self._process, self._rest, _BATCH)
         self._marks: list[str] = []
+        self._told: list[str | bool] = []
         self._forget: list[str] = []
         self.counts: Counter[str] = Counter()
-        """matched, repeated, intermediate, early, resolved, orphan."""
+        """matched, repeated, overtaken, intermediate, early, resolved, orphan, unusable."""
+
+    @property
+    def full(self) -> bool:
+        """Whether callbacks have to wait outside."""
+        return self._callbacks.waiting >= self._capacity
 
     def add(self, deliveries: list[Delivery]) -> None:
         """Deliveries whose predecessors on their connection are in the store; called by the publisher."""
         self._deliveries += deliveries
         self._wake.set()
 
+    async def take(self, lane: str, account: str, statuses: Sequence[Status], channel: str = "sms") -> None:
+        """Return when what a callback says is in Kafka, as events or on the delay ladder.
+
+        Cancelling is safe: what has begun is finished, what has not is left, and the provider says all of it again.
+        Raises `StoreUnavailable` when this process stops.
+        """
+        now = time.time()
+        found = [earlies.of_status(lane, account, channel, each, now) for each in statuses if earlies.usable(each)]
+        if len(found) < len(statuses):
+            self.counts["unusable"] += len(statuses) - len(found)
+        if found:
+            await self._callbacks.put(found)
+
     async def run(self) -> None:
         """Turn until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            deliveries, self._deliveries = self._deliveries, []
-            await self._turn(deliveries)
-            if self._marks and not self._deliveries:
-                await self._correlate([])
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._callbacks.run(), name="callbacks")
+            loops.create_task(self._inbound.run(), name="inbound")
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                deliveries, self._deliveries = self._deliveries, []
+                await self._turn(deliveries)
+                await self._rest()
 
     async def again(self, payloads: Sequence[bytes]) -> None:
-        """Look early receipts up again: the delay ladder's handler."""
-        await self._process([_decode_early(payload) for payload in payloads], time.time())
+        """Look early ones up again: the delay ladder's handler."""
+        await self._callbacks.put([decode_early(payload) for payload in payloads])
 
     async def _turn(self, deliveries: list[Delivery]) -> None:
         now = time.time()
@@ -163,42 +189,42 @@ class Receipts:
                 if receipt is None:
                     messages.append((delivery.port, pdu))
                 elif receipt.final:
-                    receipts.append(
-                        Early(
-                            lane,
-                            account,
-                            pdu.source_addr.lstrip("+0"),
-                            receipt.message_id,
-                            head + canonical_receipt(receipt.message_id, id_format),
-                            receipt.state,
-                            receipt.error,
-                            now,
-                        )
-                    )
+                    key = head + canonical_receipt(receipt.message_id, id_format)
+                    status, name = OF_STATE[receipt.state]
+                    to = pdu.source_addr.lstrip("+0")
+                    code = OF_AN_SMSC + receipt.error
+                    receipts.append(Early(lane, account, to, receipt.message_id, key, status, code, name, now))
                 else:
                     self.counts["intermediate"] += 1
         if receipts:
-            await self._process(receipts, now)
+            await self._process(receipts)
         if messages:
             await self._inbound.take(messages, now)
         self._inbox.answer(deliveries)
 
-    async def _process(self, receipts: list[Early], now: float) -> None:
-        """Publish what the receipts say. When this returns each is in Kafka, as an event or on the delay ladder."""
-        rows = await self._correlate([receipt.key for receipt in receipts])
-        matched: dict[str, tuple[Early, Sent]] = {}
+    async def _process(self, batch: list[Early]) -> None:
+        """Publish what they say. When this returns each is in Kafka, as an event or on the delay ladder."""
+        now = time.time()
+        rows = await self._correlate(batch)
+        matched: list[tuple[Early, Sent]] = []
         missed: list[Early] = []
-        for receipt, row in zip(receipts, rows, strict=True):
+        told: dict[str, str] = {}
+        for early, row in zip(batch, rows, strict=True):
+            key = early.key
             if row is None:
-                missed.append(receipt)
-            elif row == FINAL_MARK or receipt.key in matched:
-                self.counts["repeated"] += 1
-            else:
+                missed.append(early)
+                continue
+            if early.smpp and row[0] == ROW and key not in told:
                 sent = decode_sent(row)
-                if sent.to[1:] == receipt.to or _same_destination(sent.to, receipt.to):
-                    matched[receipt.key] = (receipt, sent)
-                else:
-                    missed.append(receipt)  # the provider has used the id again, or it is not ours
+            elif (news := self._news(early, row, told.get(key, ""))) is None:
+                continue
+            else:
+                sent = news
+            if sent.to[1:] == early.to or earlies.same_destination(sent.to, early.to):
+                told[key] = early.status
+                matched.append((early, sent))
+            else:
+                missed.append(early)  # the provider has used the id again, or it is not ours
         batches: Batches = {}
         records: list[Record] = []
         if missed:
@@ -208,29 +234,64 @@ class Receipts:
         else:
             resolved = []
         self.counts["matched"] += len(matched)
-        records += await self._events([*matched.values(), *resolved], now)
+        records += await self._events(matched + resolved, now)
         if records:
             await self._outbox.send_keyed(self._events_topic, records)
         if batches:
             await self._outbox.send(batches)
-        self._marks += matched
+        for early, sent in matched:
+            if early.smpp:
+                self._marks.append(early.key)
+            else:
+                self._remember(early, sent)
 
-    async def _correlate(self, keys: list[str]) -> list[bytes | None]:
+    def _news(self, early: Early, row: bytes, before: str) -> Sent | None:
+        """Return the message if what is said of it takes it forward; `before` is what this batch has told of it."""
+        told, sent = opened(row)
+        before = before or told
+        if early.status is EventStatus.SUBMITTED and before != EventStatus.UNKNOWN:
+            self.counts["intermediate"] += 1
+        elif before in (early.status, FINAL_MARK.decode()):
+            self.counts["repeated"] += 1
+        elif sent is None or not follows(before, early.status):
+            self.counts["overtaken"] += 1
+        else:
+            return sent if sent.id else msgspec.structs.replace(sent, id=early.id)
+        return None
+
+    def _remember(self, early: Early, sent: Sent) -> None:
+        """Note what was told of a message because of a callback, under both of its keys."""
+        for key in filter(None, (early.key, early.reference)):
+            self._told += (key, early.status, early.status in LASTING)
+        if early.network and self._learn is not None:
+            self._learn(sent.to, early.network)
+
+    async def _rest(self) -> None:
+        """Have the store remember what was told, unless something is coming that takes it along."""
+        if (self._marks or self._told or self._forget) and not self._deliveries:
+            await self._correlate([])
+
+    async def _correlate(self, batch: list[Early]) -> list[bytes | None]:
         marks, self._marks = self._marks, []
+        told, self._told = self._told, []
         forget, self._forget = self._forget, []
+        keys = [early.key for early in batch]
+        others = [
+            each for number, early in enumerate(batch, 1) if early.reference for each in (number, early.reference)
+        ]
         values: list[bytes | None] = await self._store.run(
-            _CORRELATE, (self._prefix, FINAL_MARK.decode(), marks, forget, keys)
+            _CORRELATE, (self._prefix, REMEMBER_S, marks, told, forget, others, keys)
         )
         return values
 
     async def _events(self, matched: list[tuple[Early, Sent]], now: float) -> list[Record]:
         records = []
         parts: list[tuple[Early, Sent]] = []
-        for receipt, sent in matched:
+        for early, sent in matched:
             if sent.parts == 1:
-                records.append(_event(sent, now, receipt.state, receipt.error, 1))
+                records.append(earlies.event(sent, now, early.status, early.code, early.text, 1))
             else:
-                parts.append((receipt, sent))
+                parts.append((early, sent))
         if parts:
             records += await self._aggregates(parts, now)
         return records
@@ -238,20 +299,18 @@ class Receipts:
     async def _aggregates(self, parts: list[tuple[Early, Sent]], now: float) -> list[Record]:
         """Note the parts' states; of messages whose parts are all known now, the event: delivered only if all are."""
         flat: list[Any] = []
-        for receipt, sent in parts:
-            flat += (attempt_key(sent), sent.number, f"{receipt.state}:{receipt.error}")
+        for early, sent in parts:
+            flat += (attempt_key(sent), sent.number, f"{early.status} {early.text} {early.code}")
         groups = await self._store.run(_ADVANCE, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
             if len(states) < 2 * sent.parts:
                 continue
-            worst, error = MessageState.DELIVERED, "000"
-            for state in states[1::2]:
-                value, _, code = state.decode().partition(":")
-                if int(value) != MessageState.DELIVERED:
-                    worst, error = MessageState(int(value)), code
-            delivered = sum(state.startswith(b"%d:" % MessageState.DELIVERED) for state in states[1::2])
-            records[attempt_key(sent)] = _event(sent, now, worst, error, delivered)
+            said = [state.decode().split(" ", 2) for state in states[1::2]]
+            others = [each for each in said if each[0] != EventStatus.DELIVERED]
+            status, text, code = (others or said)[-1]
+            delivered = len(said) - len(others)
+            records[attempt_key(sent)] = earlies.event(sent, now, EventStatus(status), code, text, delivered)
         return list(records.values())
 
     async def _missed(
@@ -259,47 +318,32 @@ class Receipts:
     ) -> tuple[list[tuple[Early, Sent]], list[str], list[Record]]:
         """Later, or resolved by what is in doubt, or an orphan."""
         last: list[Early] = []
-        for receipt in missed:
-            if now - receipt.seen_at < self._early_limit:
+        for early in missed:
+            if now - early.seen_at < self._early_limit:
                 self.counts["early"] += 1
-                due = min(now + max(_EARLY_FIRST_S, now - receipt.seen_at), receipt.seen_at + self._early_limit)
-                self._ladder.put(batches, due, RECEIPT, receipt.key.encode(), _encode_early(receipt), now)
+                due = min(now + max(_EARLY_FIRST_S, now - early.seen_at), early.seen_at + self._early_limit)
+                self._ladder.put(batches, due, RECEIPT, early.key.encode(), encode_early(early), now)
+            elif early.status is EventStatus.SUBMITTED:
+                self.counts["intermediate"] += 1  # on its way, as whoever sent it knows
             else:
-                last.append(receipt)
+                last.append(early)
         if not last:
             return [], [], []
-        keys = [f"u:{receipt.account}:+{receipt.to}" for receipt in last]
+        keys = [f"u:{early.account}:+{early.to}" for early in last]
         doubts = await self._store.run(_DOUBTS, (self._prefix, keys))
         resolved: list[tuple[Early, Sent]] = []
         forget: list[str] = []
         orphans: list[Record] = []
         taken: set[tuple[str, bytes]] = set()
-        for receipt, key, flat in zip(last, keys, doubts, strict=True):
+        for early, key, flat in zip(last, keys, doubts, strict=True):
             fields = sorted((field, row) for field, row in zip(flat[::2], flat[1::2], strict=True))
             field, row = next(((f, r) for f, r in fields if (key, f) not in taken), (b"", b""))
-            if field and float(field[:17]) <= receipt.seen_at:
+            if field and float(field[:17]) <= early.seen_at:
                 taken.add((key, field))
                 self.counts["resolved"] += 1
-                resolved.append((receipt, msgspec.structs.replace(decode_sent(row), id=receipt.id)))
+                resolved.append((early, msgspec.structs.replace(decode_sent(row), id=early.id)))
                 forget += (key, field.decode())
             else:
                 self.counts["orphan"] += 1
-                state = _STATE_NAMES[receipt.state]
-                at = events.utc(receipt.seen_at)
-                orphans.append(
-                    events.of_orphan(receipt.lane, receipt.account, receipt.id, at, f"{state}:{receipt.error}")
-                )
+                orphans.append(earlies.orphan(early))
         return resolved, forget, orphans
-
-
-def _same_destination(to: str, address: str) -> bool:
-    """Some SMSCs leave the country code out: the longer number then ends with the shorter one."""
-    ours = to.lstrip("+0")
-    return not address or (len(address) >= 7 and (ours.endswith(address) or address.endswith(ours)))
-
-
-def _event(sent: Sent, at: float, state: int, error: str, parts_done: int) -> Record:
-    if state == _DELIVERED:
-        return events.of_receipt(sent, EventStatus.DELIVERED, at, parts_done, "")
-    status = EventStatus.EXPIRED if state == MessageState.EXPIRED else EventStatus.FAILED
-    return events.of_receipt(sent, status, at, parts_done, f"receipt:{error}", _STATE_NAMES[state])

@@ -9,6 +9,8 @@ from msgspec import Struct
 
 from gateway.config import Config
 from gateway.errors import Problem
+from gateway.http_lane_config import HttpLane
+from gateway.lane_config import Contract
 
 
 class Change(Struct, frozen=True):
@@ -33,10 +35,11 @@ class Changes(Struct, frozen=True):
 
 
 _LIVE = re.compile(
-    r"""routes\[.* | operators\..* | classes\..*
+    r"""routes\[.* | operators\..* | classes\..* | portfolios\..*
     | lanes\.[^.]+\.(
-        rate | burst | window | caps\..* | quiet_s | throttle_pause_s | adaptive\..* | reserve\..* | weights\..* | errors\..*
-        | max_attempts | down_after_s | up_after_s
+        rate | burst | window | concurrency | caps\..* | quiet_s | throttle_pause_s | adaptive\..* | reserve\..* | weights\..*
+        | errors\..* | max_attempts | down_after_s | up_after_s
+        | quality\..* | pair\..* | templates | poll_s | allow_collections
     )""",
     re.VERBOSE,
 )
@@ -45,7 +48,7 @@ _LIVE = re.compile(
 _REMEDIES = (
     (r"lanes\.[^.]+", "restart: its topics have to be there, and the group has to learn of them"),
     (
-        r"lanes\.[^.]+\.(binds|fair_queues|classes)",
+        r"lanes\.[^.]+\.(binds|slots|fair_queues|classes)",
         "run recado topics, then restart: the lane's topics or their partitions change",
     ),
     (
@@ -75,9 +78,14 @@ def _differences(path: str, old: object, new: object) -> Iterator[Change]:
     if old == new:
         return
     dot = "." if path else ""
+    if isinstance(old, Contract) and isinstance(new, Contract) and old.provider != new.provider:
+        yield Change(f"{path}.provider", old.provider, new.provider)
+        return
     if isinstance(old, Struct) and type(old) is type(new):
         inner = zip(old.__struct_encode_fields__, old.__struct_fields__, strict=True)
         parts = [(f"{path}{dot}{key}", getattr(old, name), getattr(new, name)) for key, name in inner]
+        if isinstance(old, HttpLane):
+            parts = [(_in_file(old, path, whole), before, after) for whole, before, after in parts]
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = dict.fromkeys([*old, *new])
         parts = [(f"{path}{dot}{key}", old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in keys]
@@ -89,6 +97,11 @@ def _differences(path: str, old: object, new: object) -> Iterator[Change]:
         return
     for part in parts:
         yield from _differences(*part)
+
+
+def _in_file(lane: HttpLane, path: str, whole: str) -> str:
+    """Return where the file has a field: those of `http` stand in the lane's own table, `settings` in the provider's."""
+    return {f"{path}.http": path, f"{path}.settings": f"{path}.{lane.provider}"}.get(whole, whole)
 
 
 def _is_list(value: object) -> TypeGuard[tuple[Struct, ...]]:

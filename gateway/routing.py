@@ -13,7 +13,8 @@ from zlib import crc32
 from msgspec import Struct
 
 from gateway import numbers
-from gateway.config import Lane, Route
+from gateway.config import Route
+from gateway.lane_config import Contract
 from gateway.model import Job
 from gateway.route_config import Area, network
 
@@ -82,7 +83,10 @@ class Router:
     """The routes of a configuration, compiled for each kind of message when the first such message comes."""
 
     def __init__(
-        self, routes: Sequence[Route], lanes: Mapping[str, Lane], operators: Mapping[str, Collection[str]] | None = None
+        self,
+        routes: Sequence[Route],
+        lanes: Mapping[str, Contract],
+        operators: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.routes = routes
         self._lanes = lanes
@@ -140,7 +144,7 @@ def accepted(operator: str, operators: Mapping[str, Collection[str]]) -> frozens
 
 
 def shadowed(
-    routes: Sequence[Route], lanes: Mapping[str, Lane], operators: Mapping[str, Collection[str]] | None = None
+    routes: Sequence[Route], lanes: Mapping[str, Contract], operators: Mapping[str, Collection[str]] | None = None
 ) -> list[int]:
     """Return the indexes of the routes that no message reaches because earlier ones take all that they fit."""
     known = operators or {}
@@ -155,7 +159,7 @@ def shadowed(
     ]
 
 
-def _classes(route: Route, lanes: Mapping[str, Lane]) -> frozenset[str]:
+def _classes(route: Route, lanes: Mapping[str, Contract]) -> frozenset[str]:
     carried: frozenset[str] = frozenset().union(*(lanes[name].classes for name in route.lane_names))
     return carried if route.class_ is None else carried & {route.class_}
 
@@ -177,7 +181,7 @@ def _covers(earlier: Route, later: Route, area: Area, operators: Mapping[str, Co
     )
 
 
-def _choice(route: Route, class_: str, lanes: Mapping[str, Lane]) -> Choice:
+def _choice(route: Route, class_: str, lanes: Mapping[str, Contract]) -> Choice:
     ranks = tuple(
         tuple(Share(name, weight, _seed(name)) for name, weight in rank if class_ in lanes[name].classes)
         for rank in route.ranks

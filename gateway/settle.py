@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gateway.config import Classes
 from gateway.correlation import attempt_key, encode_sent, sent
@@ -15,22 +16,25 @@ from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.inbox import Inbox
 from gateway.ledger import Outcome
-from gateway.providers.contract import Failure
+from gateway.providers.contract import PUT_BACK, Failure, Scope
 from gateway.retry import FIRST_S, next_attempt
 from gateway.turn import Turn
-from smpp.constants import CommandStatus
 from smpp.errors import SMPPError
-from smpp.events import LateResponse, Response
+from smpp.events import LateResponse
 from smpp.receipt import canonical_resp
 
-_GRAVITY = {Disposition.RETRY: 0, Disposition.HOLD: 1, Disposition.REROUTE: 2, Disposition.REJECTED: 3}
+_GRAVITY = {
+    Disposition.THROTTLED: 0,
+    Disposition.RETRY: 0,
+    Disposition.HOLD: 1,
+    Disposition.REROUTE: 2,
+    Disposition.REJECTED: 3,
+}
 """Of failures of the parts of one message the gravest decides."""
 _LASTING = {Disposition.REROUTE, Disposition.REJECTED}
 """What makes the rest of a message worth nothing on its lane."""
 LANE_DOWN = "lane-down"
 """Why a message moved that its lane never saw."""
-_HOLD_S = 600.0
-"""Of a sender that is refused, where nobody says for how long."""
 
 
 class Settler:
@@ -42,9 +46,10 @@ class Settler:
         self._inbox = inbox
         self._failover = failover
         self._ttl = rows_ttl_s
+        self._bounced: list[Part] = []
 
-    def answers(self, answers: list[Response], now: float) -> None:
-        """What one read of a bind brought of the SMSC's answers, in its order."""
+    def answers(self, answers: list[Any], now: float) -> None:
+        """What one read of a bind, or one turn of a provider's requests, brought of answers (`inbox.Answer`), in its order."""
         rows = self._turn.rows
         settled = self._turn.settled
         touched = self._turn.touched
@@ -54,15 +59,14 @@ class Settler:
         lane = part.flight.queue.slot.lane
         name = lane.name
         head = f"d:{lane.account}:"
+        id_format = lane.carrier.id_format
         latency_s = now - part.flight.written_at
-        queue_full = 0
         for answer in answers:
             part = answer.context
             flight = part.flight
             flight.flying -= 1
             if answer.command_status:
-                queue_full += answer.command_status == CommandStatus.ESME_RMSGQFUL
-                self._refused(part, lane.failure(answer.command_status, time.monotonic()), now)
+                self._refused(part, lane.failure(answer, time.monotonic()), now)
                 continue
             provider_message_id = answer.message_id
             if len(flight.ids) > 1 or not provider_message_id:
@@ -79,14 +83,16 @@ class Settler:
             flight.concluded = True
             flight.ids[0] = provider_message_id
             rows += (
-                head + canonical_resp(provider_message_id, lane.id_format),
+                head + canonical_resp(provider_message_id, id_format),
                 encode_sent(sent(flight.message, name, 1, 0, provider_message_id)),
                 ttl,
             )
             outcome = Outcome("s", now, (provider_message_id,))
             entry.settle(flight.offset, outcome)
             settled.append((flight, outcome))
-        lane.answered(len(answers), queue_full, latency_s, time.monotonic())
+        lane.answered(len(answers), latency_s, time.monotonic())
+        if self._bounced:
+            self._return(now)
 
     def unanswered(self, parts: Sequence[Part], now: float) -> None:
         """Written, and nobody will say what became of it: the class decides."""
@@ -121,19 +127,38 @@ class Settler:
                     self._turn.forgotten += _doubt_key(flight, number)
                 self._turn.settled.append((flight, Outcome("s", now, tuple(flight.ids), parts=len(flight.ids))))
 
-    def put_back(self, part: Part, now: float) -> None:
-        """Certainly not accepted: back to the front, and known to the ledger as open once no part of it is under way."""
-        flight = part.flight
-        queue = flight.queue
-        if not queue.owned:
-            if not flight.flying and not flight.concluded:
+    def put_back(self, parts: Sequence[Part], now: float) -> None:
+        """Certainly not accepted: back to the front, and known to the ledger as open once no part of it is under way.
+
+        In the order of their records, whatever the order in which they bounced: one person's messages go in theirs.
+        """
+        queues: dict[str, list[Part]] = {}
+        for part in parts:
+            flight = part.flight
+            queue = flight.queue
+            if queue.owned:
+                queues.setdefault(queue.name, []).append(part)
+                if not flight.flying:
+                    self._open(flight, now)
+            elif not flight.flying and not flight.concluded:
                 self.let_go(flight, now)
-            return
-        queue.ready.appendleft(part)
-        if not flight.flying:
+        for returned in queues.values():
+            ready = returned[0].flight.queue.ready
+            while ready and ready[0].flight.intended:  # what came back before
+                returned.append(ready.popleft())
+            returned.sort(key=_place)
+            ready.extendleft(reversed(returned))
+        self._inbox.wake.set()
+
+    def _return(self, now: float) -> None:
+        bounced, self._bounced = self._bounced, []
+        self.put_back(bounced, now)
+
+    def _open(self, flight: Flight, now: float) -> None:
+        """Nothing of it is under way and something is left to write: not so for one of which a part is in doubt."""
+        if not flight.in_doubt:
             flight.opened = True
             self._turn.open(flight, now)
-        self._inbox.wake.set()
 
     def let_go(self, flight: Flight, now: float) -> None:
         """Leave a message to the next owner: what is known to be not under way is open, what is in doubt stays in doubt."""
@@ -188,23 +213,27 @@ class Settler:
         """One part fewer is open: the message is done, or waits for the others."""
         if not flight.left:
             self._conclude(flight, now)
-        elif not flight.flying and not flight.queue.owned and not flight.concluded:
-            self.let_go(flight, now)
+        elif not flight.flying and not flight.concluded:
+            if flight.queue.owned:
+                self._open(flight, now)
+            else:
+                self.let_go(flight, now)
 
     def _refused(self, part: Part, failure: Failure, now: float) -> None:
         flight = part.flight
         lane = flight.queue.slot.lane
         what = failure.disposition
-        if what is Disposition.THROTTLED:
-            lane.throttled(failure, time.monotonic())
-            self.put_back(part, now)
+        if what is Disposition.THROTTLED and failure.scope is not Scope.RECIPIENT:
+            if failure is not PUT_BACK:
+                lane.throttled(failure, time.monotonic())
+            self._bounced.append(part)
             return
         if what is Disposition.STOP:
             lane.stop(failure)
-            self.put_back(part, now)
+            self._bounced.append(part)
             return
         if what is Disposition.HOLD:
-            lane.gate.hold("sender", flight.message.sender, time.monotonic() + (failure.after or _HOLD_S))
+            lane.hold(flight.message, failure, time.monotonic())
         flight.left -= 1
         worst = flight.failure
         if worst is None or _GRAVITY[what] > _GRAVITY[worst.disposition]:
@@ -218,7 +247,7 @@ class Settler:
         if not provider_message_id:
             return  # an SMSC without ids has no receipts that could be told apart
         rows = self._turn.rows
-        rows.append(f"d:{lane.account}:{canonical_resp(provider_message_id, lane.id_format)}")
+        rows.append(f"d:{lane.account}:{canonical_resp(provider_message_id, lane.carrier.id_format)}")
         rows.append(encode_sent(sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id)))
         rows.append(self._ttl)
 
@@ -260,6 +289,8 @@ class Settler:
     def _again(self, flight: Flight, failure: Failure, now: float) -> Outcome:
         ids = tuple(flight.ids)
         lane = flight.queue.slot.lane.config
+        if failure.disposition is Disposition.THROTTLED:  # this person only: no attempt was counted, the lane goes on
+            return Outcome("r", now, ids, failure.code, "", len(ids), now + (failure.after or FIRST_S))
         held = failure.after if failure.disposition is Disposition.HOLD else None
         due = next_attempt(
             flight.message,
@@ -283,7 +314,7 @@ class Settler:
 
     def _count(self, flight: Flight) -> int:
         try:
-            return flight.queue.slot.lane.encoder.count(flight.message.text)
+            return flight.queue.slot.lane.carrier.count(flight.message.text)
         except SMPPError:
             return 1
 
@@ -293,3 +324,7 @@ def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:
     message = flight.message
     at = flight.written_at or message.accepted_at
     return f"u:{flight.queue.slot.lane.account}:{message.to}", f"{at:017.6f}/{attempt_key(message)}/{number}"
+
+
+def _place(part: Part) -> tuple[int, int]:
+    return part.flight.offset, part.number

@@ -122,7 +122,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         for name, lane in self._lanes.items():
             lane.share(owned[name], time.monotonic())
             if owned[name] and name not in self.leases:
-                if name not in used:
+                if name not in used and await self._is_new(name):
                     lane.lease.first_use()
                 self.leases[name] = lane.lease
         log.info("slots owned=%d queues=%d released=%d", len(self.slots), len(self._queues), len(leaving))
@@ -260,6 +260,20 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         queue.entry.intent = queue.recover_before
         queue.owned = True
         return found.known or committed is not None
+
+    async def _is_new(self, lane: str) -> bool:
+        """Whether nothing was ever committed for a lane, in any process: then nobody can hold a share of its rate."""
+        config = self._lanes[lane].config
+        tps = [
+            TopicPartition(topic, n)
+            for topic, (name, _) in self._topics.items()
+            if name == lane
+            for n in range(config.slots)
+        ]
+        for tp in tps:
+            if tp not in self._queues and await self._consumer.committed(tp) is not None:
+                return False
+        return True
 
     def _slot_of(self, tp: TopicPartition) -> tuple[str, int]:
         return self._topics[tp.topic][0], tp.partition

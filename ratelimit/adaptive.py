@@ -71,7 +71,7 @@ class Adaptive:
         self._held_until = -inf
         self._ramp_from = -inf
         self._drops: deque[tuple[float, float]] = deque()
-        """When the level fell in the last seconds, and from where; the highest first."""
+        """When the level fell in the last second, and from where."""
         self._quickest = inf
         self._window_from = now
         self._window_quickest = inf
@@ -153,15 +153,13 @@ class Adaptive:
 
     def _drop(self, before: float, now: float) -> None:
         self._highest_before(now)
-        while self._drops and self._drops[-1][1] <= before:
-            self._drops.pop()
         self._drops.append((now, before))
 
     def _highest_before(self, now: float) -> float:
         """Return the highest level that it fell from in the last second, and forget those before."""
         while self._drops and self._drops[0][0] < now - SIGNAL_S:
             self._drops.popleft()
-        return self._drops[0][1] if self._drops else 0.0
+        return max((level for _, level in self._drops), default=0.0)
 
 
 def _checked(rate: float) -> float:

@@ -167,9 +167,10 @@ class Lease:
     def first_use(self) -> None:
         """Say before the first call that this limit was never used by anybody, so that nobody can still hold a share of it.
 
-        Whoever knows that need not watch a new generation first. To be wrong about it is to break the limit once.
+        Whoever knows that need not watch a new generation first. To be wrong about it is to break the limit once. It holds
+        for the first call only: after that, others may have got shares before the store lost its memory.
         """
-        self._first_use = not self._generation
+        self._first_use = self._beat == 0
 
     def request(self, now: float) -> list[Any]:
         """Begin a call: what to tell the script of this lease, to be sent after `now`. It can be repeated as it is."""
@@ -248,8 +249,7 @@ class Lease:
     def _watch(self, generation: str, others: Sequence[Any], now: float) -> None:
         if generation != self._generation:
             self._generation = generation
-            self._watched_generation = -inf if self._first_use else now
-            self._first_use = False
+            self._watched_generation = -inf if self._first_use and self._beat == 1 else now
         seen = {}
         for n in range(0, len(others), 2):
             holder, beat = _text(others[n]), others[n + 1]

@@ -54,8 +54,8 @@ class Quota:
     def reserve(self, key: str, now: float, attempt: str = "") -> bool:
         """Count `key` for an attempt that is about to be made; False when the limit does not allow it.
 
-        Attempts of one key have different names, so that each can be told to have failed. Who repeats one reserves for as
-        long as if it were the first time.
+        Attempts of one key have different names, so that each can be told to have failed. To repeat a call changes nothing;
+        an attempt that is reserved again later counts from then.
         """
         self._pass(now)
         counted = self._keys.get(key)
@@ -63,7 +63,7 @@ class Quota:
             if len(self._keys) >= self._limit:
                 return False
             counted = self._keys[key] = _Key()
-        counted.pending[attempt] = self._now + self._window
+        counted.pending[attempt] = self._end(now, counted.pending.get(attempt, -inf))
         self._enter(key, counted)
         return True
 
@@ -73,18 +73,14 @@ class Quota:
         counted = self._keys.get(key)
         if counted is None:
             counted = self._keys[key] = _Key()
-        counted.pending.pop(attempt, None)
-        counted.delivered = self._now + self._window
+        repeated = counted.pending.pop(attempt, -inf) <= self._now
+        counted.delivered = self._end(now, counted.delivered if repeated else -inf)
         self._enter(key, counted)
 
     def release(self, key: str, attempt: str = "") -> None:
         """Note that the attempt has failed for certain: it no longer counts. Unknown ones are ignored."""
         counted = self._keys.get(key)
-        if counted is None or counted.pending.pop(attempt, None) is None:
-            return
-        if counted.until <= self._now:
-            del self._keys[key]
-        else:
+        if counted is not None and counted.pending.pop(attempt, None) is not None:
             self._enter(key, counted)
 
     def set_limit(self, limit: int) -> None:
@@ -113,6 +109,10 @@ class Quota:
         if excess:
             return nsmallest(excess + 1, (counted.until for counted in self._keys.values()))[-1]
         return self._earliest()
+
+    def _end(self, now: float, before: float) -> float:
+        """When something stops counting that counted until `before`, if that is not over: a call may be repeated."""
+        return max(before, now + self._window) if before > self._now else self._now + self._window
 
     def _pass(self, now: float) -> None:
         self._now = max(self._now, now)

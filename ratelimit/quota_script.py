@@ -8,8 +8,8 @@
 # set back, frees nothing early and forgets nothing. One that jumps ahead frees by so much too early what is counted then, and
 # until the others have caught up, time stands still: what is counted meanwhile is counted for so much longer.
 #
-# A call may be repeated, as long as nothing else was done to its attempts in between: what was reserved is counted once, for
-# longer by the time between, and so is what was delivered; a failure that was noted is not there any more.
+# A call may be repeated, as long as nothing else was done to its attempts in between: that changes nothing, but a reservation
+# that was refused may be granted now.
 #
 # Two keys: a sorted set (key → when it stops counting), and a hash of what the set does not say: "now", the latest time seen,
 # and for each key with attempts under way when it stops counting as delivered and as each of these. Both live for two windows
@@ -51,26 +51,32 @@ local function count(key, entry)
   end
 end
 
+-- When something stops counting that counted until `before`, if that is not over: a call may be repeated.
+local function ends(at, before)
+  if before > now then return math.max(before, at + window) end
+  return now + window
+end
+
 local function used()
   return redis.call('ZCOUNT', set, '(' .. text(now), '+inf')
 end
 
 local results = {}
 for n = 1, #ops, 4 do
-  local op, key, attempt = ops[n], ops[n + 1], ops[n + 3]
-  if op ~= 'release' then now = math.max(now, ops[n + 2]) end
+  local op, key, at, attempt = ops[n], ops[n + 1], ops[n + 2], ops[n + 3]
+  if op ~= 'release' then now = math.max(now, at) end
   local entry, known = counted(key)
   local result = 1
   if op == 'reserve' then
     if not known and used() >= limit then
       result = 0
     else
-      entry.attempts[attempt] = now + window
+      entry.attempts[attempt] = ends(at, entry.attempts[attempt] or 0)
       count(key, entry)
     end
   elseif op == 'confirm' then
+    entry.delivered = ends(at, (entry.attempts[attempt] or 0) > now and 0 or entry.delivered)
     entry.attempts[attempt] = nil
-    entry.delivered = now + window
     count(key, entry)
   elseif entry.attempts[attempt] then
     entry.attempts[attempt] = nil

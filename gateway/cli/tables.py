@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.check import LaneSummary, Summary
+from gateway.check import LaneSummary, PortfolioSummary, Summary
 from gateway.inventory import Topic
 
 _IN_DOUBT = {
@@ -23,6 +23,12 @@ def summary(found: Summary) -> Iterator[RenderableType]:
     yield ""
     yield _contracts(found.lanes)
     yield ""
+    if any(lane.concurrency for lane in found.lanes):
+        yield _over_http(found.lanes)
+        yield ""
+    if found.portfolios:
+        yield _portfolios(found.portfolios)
+        yield ""
     routes = _table("", "Route: the first that fits is taken, what none fits is rejected")
     for number, route in enumerate(found.routes, 1):
         routes.add_row(str(number), route)
@@ -67,10 +73,36 @@ def _figures(lanes: Iterable[LaneSummary]) -> Table:
 
 
 def _contracts(lanes: Iterable[LaneSummary]) -> Table:
-    table = _table("Lane", "SMSC", "Account", "Sender", "Classes")
+    table = _table("Lane", "Channel", "Provider", "At", "Account", "Sender", "Classes")
     for lane in lanes:
-        table.add_row(lane.name, lane.address, lane.account, lane.sender or "the job's", ", ".join(lane.classes))
+        sender = lane.sender or ("the account" if lane.channel in ("whatsapp", "rcs") else "the job's")
+        table.add_row(
+            lane.name, lane.channel, lane.provider, lane.address, lane.account, sender, ", ".join(lane.classes)
+        )
     return table
+
+
+def _over_http(lanes: Iterable[LaneSummary]) -> Table:
+    table = _table("Lane", ">Requests", "Called back at", "Limits")
+    for lane in lanes:
+        if lane.concurrency is not None:
+            table.add_row(
+                lane.name, f"{lane.concurrency} a slot", lane.callback or "never", "\n".join(lane.limits) or "-"
+            )
+    return table
+
+
+def _portfolios(portfolios: Iterable[PortfolioSummary]) -> Table:
+    table = _table("Portfolio", ">People in 24 h", "Of lanes", "Reached at full rate")
+    for one in portfolios:
+        people = "any number" if one.recipients is None else f"{one.recipients:,}"
+        after = "never" if one.reached_after_s is None else f"after {_span(one.reached_after_s)}"
+        table.add_row(one.name, people, ", ".join(one.lanes), after)
+    return table
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
 def _table(*columns: str) -> Table:

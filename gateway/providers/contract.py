@@ -45,6 +45,10 @@ class Failure(Struct, frozen=True):
     """Of the message in all, after which it has failed; 0 where only the lane has a limit."""
 
 
+PUT_BACK = Failure(Disposition.THROTTLED, "put-back", after=0.0)
+"""Of a message that was chosen and not written: again at once, without an attempt, and the lane is not slower for it."""
+
+
 class Accepted(Struct, frozen=True):
     """The provider has the message. `id` is its own name for it, what its callbacks carry."""
 

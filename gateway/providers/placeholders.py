@@ -60,6 +60,7 @@ MESSAGE: dict[str, Getter] = {
     "reference": lambda message, now: reference_of(message),
     "reference.url": lambda message, now: quote(reference_of(message), safe=""),
     "reference.uuid": lambda message, now: stable_id(message),
+    "reference.once": lambda message, now: stable_id(message, once=True),
     "campaign": lambda message, now: message.campaign or None,
     "class": lambda message, now: str(message.class_),
     "expires.unix": lambda message, now: int(message.expires_at) or None,

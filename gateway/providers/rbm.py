@@ -213,7 +213,7 @@ class Rbm:
         content, octets = self._content(message)
         url = (
             f"{self._settings.base_url}/v1/phones/{quote(message.to, safe='+')}/agentMessages"
-            f"?messageId={stable_id(message)}&agentId={self._agent}"
+            f"?messageId={stable_id(message, once=True)}&agentId={self._agent}"
         )
         headers = (("authorization", f"Bearer {token}"), ("content-type", "application/json"))
         more: dict[str, str] = {}
@@ -227,7 +227,7 @@ class Rbm:
 
     def read(self, messages: Sequence[Message], reply: Reply) -> list[Result]:
         """5xx is RETRY: the id makes it safe. 2xx without the message's name is UNKNOWN, like everywhere."""
-        ours = stable_id(messages[0])
+        ours = stable_id(messages[0], once=True)
         if 200 <= reply.status < 300:
             sent = read_json(_decode_sent, reply.body)
             return [Accepted(ours) if sent and sent.name.endswith("/" + ours) else by_status(reply)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from gateway.errors import Disposition
 from gateway.model import Message
@@ -31,6 +32,7 @@ from gateway.providers.contract import (
     reference_of,
 )
 from gateway.providers.requests import Keyed
+from gateway.tables import Secret
 
 
 class Rule(Struct, frozen=True):
@@ -124,20 +126,17 @@ _METERED = frozenset({4, 80007})
 _HEALTH = "display_phone_number,quality_rating,throughput,whatsapp_business_manager_messaging_limit"
 
 
-class WhatsAppSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """One number of one account. Secrets are never part of its representation."""
+class WhatsAppSettings(Struct, frozen=True, kw_only=True):
+    """One number of one account."""
 
-    phone_number_id: str
-    token: str
-    app_secret: str
-    """What Meta signs its callbacks with."""
-    verify_token: str
-    """What Meta shows when it tries our address the first time."""
+    phone_number_id: Annotated[str, Meta(pattern=r"^[0-9]+\Z", description="digits: the number's id, not the number")]
+    token: Secret
+    # What Meta signs its callbacks with.
+    app_secret: Secret
+    # What Meta shows when it tries our address the first time.
+    verify_token: Secret
     base_url: str = "https://graph.facebook.com"
-    version: str = "v23.0"
-
-    def __repr__(self) -> str:
-        return f"WhatsAppSettings(phone_number_id={self.phone_number_id!r}, version={self.version!r})"
+    version: Annotated[str, Meta(pattern=r"^v[0-9]+\.[0-9]+\Z", description='such as "v23.0"')] = "v23.0"
 
 
 class _Sent(Struct):
@@ -210,7 +209,7 @@ class WhatsApp(Keyed):
     def __init__(self, settings: WhatsAppSettings) -> None:
         self._settings = settings
         self._node = f"{settings.base_url.rstrip('/')}/{settings.version}/{settings.phone_number_id}"
-        self._authorization = ("authorization", f"Bearer {settings.token}")
+        self._authorization = ("authorization", f"Bearer {settings.token.reveal()}")
         self._url = f"{self._node}/messages"
         self._headers = (self._authorization, ("content-type", "application/json"))
 
@@ -241,9 +240,10 @@ class WhatsApp(Keyed):
 
     def verify(self, hook: Hook, now: float) -> None:
         if hook.method == "POST":
-            signatures.hub_sha256(self._settings.app_secret, hook.body, hook.headers.get("x-hub-signature-256", ""))
+            signature = hook.headers.get("x-hub-signature-256", "")
+            signatures.hub_sha256(self._settings.app_secret.reveal(), hook.body, signature)
         elif hook.method == "GET" and hook.query.get("hub.mode") == "subscribe":
-            signatures.token(self._settings.verify_token, hook.query.get("hub.verify_token", ""))
+            signatures.token(self._settings.verify_token.reveal(), hook.query.get("hub.verify_token", ""))
         else:
             raise Unsigned("neither a callback nor a handshake")
 

@@ -267,7 +267,8 @@ async def test_a_throttled_message_is_tried_again_and_a_busy_one_later(stage: St
     """ESME_RTHROTTLED costs no attempt, ESME_RSYSERR one; each message is accepted once in the end."""
     errors = {int(CommandStatus.ESME_RTHROTTLED): 0.3, int(CommandStatus.ESME_RSYSERR): 0.1}
     account = Account("alpha", PASSWORD, Behaviour(errors=errors), seed=3)
-    async with Simulator([account]) as smsc, stage(lanes={"alpha": lane(smsc.port)}) as site, site.worker():
+    soon = {"errors": {"ESME_RSYSERR": {"disposition": "retry", "after_s": 0.2}}}
+    async with Simulator([account]) as smsc, stage(lanes={"alpha": lane(smsc.port, **soon)}) as site, site.worker():
         sent = people("j", 30)
         await site.publish(job("j", sent.values()))
         await site.until(lambda: account.counts.refused.get("ESME_RSYSERR", 0) > 0)

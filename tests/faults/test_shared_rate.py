@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-
-import pytest
+from datetime import UTC, datetime, timedelta
 
 from gateway.embedded import free_port
 from smpp.simulator import Account, Behaviour, Simulator
@@ -64,7 +62,7 @@ class Site:
 
 
 @asynccontextmanager
-async def three(stage: Stages, **other: str) -> AsyncIterator[Site]:
+async def three(stage: Stages, module: str = "gateway.cli", **other: str) -> AsyncIterator[Site]:
     account = Account("alpha", PASSWORD, Behaviour(latency_s=0.01, receipt_ratio=0), record="full")
     async with (
         Simulator([account]) as smsc,
@@ -72,7 +70,7 @@ async def three(stage: Stages, **other: str) -> AsyncIterator[Site]:
         AsyncExitStack() as running,
         looking_closely() as stalls,
     ):
-        gateways = [await running.enter_async_context(here.process(name)) for name in NAMES]
+        gateways = [await running.enter_async_context(here.process(name, module=module)) for name in NAMES]
         site = Site(here, account, stalls, gateways)
         await site.spread(gateways)
         yield site
@@ -100,7 +98,7 @@ async def test_the_rate_is_kept_while_one_is_killed_and_another_joins(stage: Sta
     async with three(stage) as site:
         await site.send(10)
         await site.after(RATE)
-        killed, *others = reversed(site.gateways)
+        *others, killed = site.gateways
         killed.kill()
         async with site.stage.process("d") as joined:
             await site.spread([*others, joined])
@@ -127,3 +125,18 @@ async def test_the_rate_is_kept_while_the_store_restarts_empty(stage: Stages) ->
             end = await site.after(back + 2 * RATE)
             site.is_kept()
             site.is_used(begin, end)
+
+
+async def test_the_rate_is_kept_while_a_clock_steps_back_an_hour(stage: Stages) -> None:
+    """First that of one process, then those of the others: nobody's tokens hang on what a wall clock shows."""
+    async with three(stage, module="tests.support.stepping") as site:
+        await site.send(4)
+        begin = await site.after(RATE)
+        for gateway in site.gateways:
+            gateway.step_clock()
+            await site.after(len(site.account.record.arrivals) + RATE // 2)
+        end = await site.after(int(RATE * 3.8))
+        site.is_kept()
+        site.is_used(begin, end)
+        an_hour_ago = datetime.now(UTC) - timedelta(minutes=50)
+        await site.stage.tally.until(lambda: any(one.time < an_hour_ago for one in site.stage.tally.events.values()))

@@ -143,6 +143,140 @@ def test_lanes_with_one_login_and_two_accounts_are_a_warning() -> None:
     assert warnings_of(text.replace("[lanes.otra]", '[lanes.otra]\naccount = "claro"')) == []
 
 
+HOOKS = '[webhooks]\nport = 8080\npublic_url = "https://messages.example.com"\n'
+WA = """
+[lanes.wa]
+provider = "whatsapp"
+portfolio = "p"
+{}
+[lanes.wa.whatsapp]
+phone_number_id = "1065"
+token_env = "PW"
+app_secret_env = "PW"
+verify_token_env = "PW"
+"""
+SINCH = """
+[lanes.sn]
+provider = "sinch"
+rate = 10
+{}
+[lanes.sn.sinch]
+service_plan_id = "p"
+api_token_env = "PW"
+callback_secret_env = "PW"
+"""
+
+
+def over_http(lane: str = WA, keys: str = "", hooks: str = HOOKS, more: str = "[portfolios.p]\nlimit = 2000\n") -> str:
+    name, channel = ("wa", "whatsapp") if "lanes.wa" in lane else ("sn", "sms")
+    head = QUIET.partition("[[routes]]")[0]
+    more = more if channel == "whatsapp" else ""
+    return f'{head}[[routes]]\nchannel = "{channel}"\nlane = "{name}"\n{hooks}{more}' + lane.replace("{}", keys)
+
+
+def test_a_lane_over_http_is_shown_with_what_it_may_do() -> None:
+    """Requests, messages, where it is called back, and the limits of WhatsApp in words."""
+    summary = summary_of(over_http(keys="slots = 2\nconcurrency = 20"))
+    lane = summary.lanes[0]
+    assert (lane.provider, lane.channel, lane.address) == ("whatsapp", "whatsapp", "graph.facebook.com")
+    assert (lane.rate_per_s, lane.slots, lane.concurrency, lane.window, lane.round_trip_ms) == (80, 2, 20, 20, 500)
+    assert (lane.portfolio, lane.callback) == ("p", "https://messages.example.com/hooks/wa")
+    assert lane.limits == (
+        "a person 1 in 6 s, 45 at once",
+        "quality YELLOW 50 %",
+        "quality RED otp 10 %, transactional 10 %, bulk paused",
+        "a paused template holds its messages",
+    )
+    assert summary.lanes[0] == msgspec.convert(msgspec.to_builtins(lane), type(lane))
+
+
+def test_a_lane_over_smpp_has_nothing_of_that() -> None:
+    """No requests, no callbacks, no limits beside its rate."""
+    lane = summary_of(QUIET).lanes[0]
+    assert (lane.channel, lane.concurrency, lane.portfolio, lane.limits, lane.callback) == ("sms", None, "", (), "")
+
+
+def test_limits_that_were_changed_are_told_as_they_are() -> None:
+    """Of the classes that the lane carries, and none where there is none."""
+    keys = 'templates = "next"\nallow_collections = true\nclasses = ["otp", "bulk"]\npair = { every_s = 0 }\n'
+    lane = summary_of(over_http(keys=keys + "quality = { green = 0.125, yellow = 1, red = { otp = 0 } }")).lanes[0]
+    assert lane.limits == (
+        "a person any number",
+        "quality GREEN 12.5 %",
+        "quality RED paused",
+        "a paused template's messages take the next step of their plan",
+        "takes collections for third parties",
+    )
+
+
+def test_a_portfolio_is_shown_with_how_soon_it_is_used_up() -> None:
+    """By all its numbers together at their rates."""
+    other = WA.replace("lanes.wa", "lanes.wb").replace("1065", "1066").replace("{}", "rate = 20")
+    text = over_http(keys="", more='[portfolios.p]\nlimit = 2000\n[portfolios.q]\nlimit = "unlimited"\n') + other
+    shown = [(one.name, one.recipients, one.lanes, one.reached_after_s) for one in summary_of(text).portfolios]
+    assert shown == [("p", 2000, ("wa", "wb"), 20), ("q", None, (), None)]
+    paused = summary_of(over_http(keys="rate = 0"))
+    assert paused.portfolios[0].reached_after_s is None
+
+
+def test_where_a_lane_is_called_back_without_a_public_url() -> None:
+    """At its path; a provider that never calls has none."""
+    assert summary_of(over_http(hooks="[webhooks]\nport = 8080\n")).lanes[0].callback == "/hooks/wa"
+    aldeamo = '[lanes.sn]\nprovider = "aldeamo"\nrate = 1\n[lanes.sn.aldeamo]\nuser = "u"\npassword_env = "PW"\n'
+    lane = summary_of(over_http(aldeamo)).lanes[0]
+    assert (lane.callback, lane.address) == ("", "apismsi.aldeamo.com")
+
+
+def test_a_sound_configuration_over_http_has_no_warnings() -> None:
+    """Neither with WhatsApp nor with another provider."""
+    assert warnings_of(over_http()) == []
+    assert warnings_of(over_http(SINCH)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (over_http(hooks=""), "webhooks.port"),
+        (over_http(SINCH, hooks=""), "webhooks.port"),
+        (over_http(hooks=HOOKS.replace("https", "http")), "webhooks.public_url"),
+        (over_http(SINCH, hooks="[webhooks]\nport = 8080\n"), "lanes.sn.sinch.callback_url"),
+        (over_http(SINCH.replace('callback_secret_env = "PW"', "")), "lanes.sn.sinch.callback_secret"),
+        (over_http(keys="rate = 0"), "lanes.wa.rate"),
+        (over_http(keys="rate = 81"), "lanes.wa.concurrency"),
+        (over_http(more="[portfolios.p]\n[portfolios.q]\n"), "portfolios.q"),
+    ],
+)
+def test_what_looks_unintended_over_http_is_a_warning(text: str, path: str) -> None:
+    """One for each, at its path."""
+    assert warnings_of(text) == [path]
+
+
+def test_what_is_experimental_says_so() -> None:
+    """A message's fate is not known there."""
+    aldeamo = '[lanes.sn]\nprovider = "aldeamo"\nrate = 1\n[lanes.sn.aldeamo]\nuser = "u"\npassword_env = "PW"\n'
+    assert warnings_of(over_http(aldeamo, hooks="")) == ["lanes.sn.provider"]
+
+
+def test_numbers_of_one_app_with_two_accounts_are_a_warning() -> None:
+    """Their statuses come in at one URL."""
+    other = WA.replace("lanes.wa", "lanes.wb").replace("1065", "1066")
+    route = '[[routes]]\nchannel = "whatsapp"\nclass = "otp"\nlane = "wb"\n'
+    text = over_http().replace("[[routes]]", route + "[[routes]]", 1) + other
+    assert warnings_of(text.replace("{}", "")) == ["lanes.wa.account"]
+    assert warnings_of(text.replace("{}", 'account = "wa"')) == []
+
+
+def test_two_lanes_of_one_account_do_not_stand_in_for_each_other() -> None:
+    """When the one is down so is the other; another provider's is not."""
+    other = SINCH.replace("lanes.sn", "lanes.so").replace("{}", "")
+    text = over_http(SINCH).replace('lane = "sn"', 'lanes = ["sn", "so"]') + other
+    assert [warning.what for warning in summary_of(text).warnings] == ["sn and so are one login"]
+    assert warnings_of(text.replace('plan_id = "p"', 'plan_id = "q"', 1)) == []
+    claro = over_http(SINCH).replace('lane = "sn"', 'lanes = ["sn", "claro"]') + LANE
+    assert warnings_of(claro) == []
+
+
 def test_nothing_secret_is_in_the_summary() -> None:
     """It is printed."""
-    assert b"s3cret" not in msgspec.json.encode(summary_of(QUIET))
+    for text in (QUIET, over_http(), over_http(SINCH)):
+        assert b"s3cret" not in msgspec.json.encode(summary_of(text))

@@ -81,7 +81,7 @@ def test_a_script_knows_what_the_gateway_will_say() -> None:
             elif not lane:
                 rejected = "route"
             elif not rejected:
-                count = lanes[lane].encoder.count(text)
+                count = lanes[lane].carrier.count(text)
                 rejected = "parts" if count > config.lanes[lane].max_parts else ""
                 parts.add(count)
             assert rejected == expected.rejected

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway import config, metrics
 from gateway.app import Worker
+from tests.support.dispatching import lease
 
 
 async def test_every_sample_has_its_row_in_the_table() -> None:
@@ -12,7 +13,8 @@ async def test_every_sample_has_its_row_in_the_table() -> None:
     try:
         worker.intake.counts["messages"] = 3
         worker.publisher.counts["andina", "bulk", "submitted"] = 2
-        worker.lanes["andina"].refused("ESME_RTHROTTLED")
+        worker.lanes["andina"].refusals["ESME_RTHROTTLED"] += 1
+        lease(worker.lanes["andina"])
         registry = CollectorRegistry()
         registry.register(metrics.WorkerCollector(worker))
         text = generate_latest(registry).decode()

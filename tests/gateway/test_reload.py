@@ -1,5 +1,7 @@
 """What a changed file means: applied at once, or refused as a whole with every reason."""
 
+from pathlib import Path
+
 import pytest
 
 from gateway.config import Config, loads
@@ -127,3 +129,109 @@ def test_a_changed_secret_is_noticed_and_not_shown() -> None:
     assert [problem.path for problem in found.refused] == ["store.url", "lanes.claro.password"]
     for secret in (*ENV.values(), "n3w", "other"):
         assert secret not in str(found)
+
+
+WA = """
+[kafka]
+bootstrap = "localhost:9092"
+[store]
+url = "redis://localhost"
+[[routes]]
+channel = "whatsapp"
+lane = "wa"
+[portfolios.p]
+limit = 250
+[lanes.wa]
+provider = "whatsapp"
+rate = 80
+portfolio = "p"
+[lanes.wa.whatsapp]
+phone_number_id = "1065"
+token_env = "PW"
+app_secret_env = "URL"
+verify_token_env = "PW"
+[webhooks]
+port = 8080
+"""
+
+
+def changed_over_http(old: str, new: str, **env: str) -> Changes:
+    text = WA.replace(old, new, 1)
+    assert text != WA or env
+    return changes(config_of(WA), config_of(text, **env))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("rate = 80", "rate = 20", ["lanes.wa.rate: 80.0 → 20.0", "lanes.wa.burst: 4.0 → 1.0"]),
+        ("rate = 80", "rate = 80\nconcurrency = 4", ["lanes.wa.concurrency: 16 → 4"]),
+        ("rate = 80", "rate = 80\nquality = { red = 0 }", ["otp: 0.1 → 0.0", "transactional: 0.1 → 0.0"]),
+        ("rate = 80", "rate = 80\nquality = { yellow = { bulk = 0.1 } }", ["lanes.wa.quality.yellow.bulk: 0.5 → 0.1"]),
+        ("rate = 80", "rate = 80\npair = { every_s = 12 }", ["lanes.wa.pair.every_s: 6 → 12.0"]),
+        ("rate = 80", "rate = 80\npair = { burst = 1 }", ["lanes.wa.pair.burst: 45 → 1"]),
+        ("rate = 80", 'rate = 80\ntemplates = "next"', ["lanes.wa.templates: hold → next"]),
+        ("rate = 80", "rate = 80\npoll_s = 10", ["lanes.wa.poll_s: 60 → 10.0"]),
+        ("rate = 80", "rate = 80\nallow_collections = true", ["lanes.wa.allow_collections: False → True"]),
+        ("rate = 80", "rate = 80\ncaps = { tenant = 5 }", ["lanes.wa.caps.tenant.*: not set → 5.0"]),
+        ("limit = 250", "limit = 2000", ["portfolios.p.limit: 250 → 2000"]),
+        ("limit = 250", 'limit = "unlimited"', ["portfolios.p.limit: 250 → unlimited"]),
+        ("[portfolios.p]", "[portfolios.q]\n[portfolios.p]", ["portfolios.q: not set → set"]),
+    ],
+)
+def test_policies_over_http_change_at_once(old: str, new: str, said: list[str]) -> None:
+    """Rates, requests at a time, what quality, pairs, templates and portfolios ask for."""
+    found = changed_over_http(old, new)
+    assert found.refused == ()
+    assert [str(change).rpartition("red.")[2] for change in found.live] == said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "remedy"),
+    [
+        ("rate = 80", "rate = 80\nslots = 2", "lanes.wa.slots", "recado topics"),
+        ("rate = 80", "rate = 80\ntimeout_s = 9", "lanes.wa.timeout_s", "restart"),
+        ("rate = 80", "rate = 80\nallow_private = true", "lanes.wa.allow_private", "restart"),
+        ("1065", "1066", "lanes.wa.whatsapp.phone_number_id", "restart"),
+        ('token_env = "PW"', 'token_env = "URL"', "lanes.wa.whatsapp.token", "restart"),
+        ('"p"', '"wa"', "lanes.wa.portfolio", "restart"),
+        ("8080", "8081", "webhooks.port", "restart"),
+    ],
+)
+def test_what_requests_are_made_with_needs_a_restart(old: str, new: str, path: str, remedy: str) -> None:
+    """At its path in the file, whichever struct of ours it is in."""
+    refused = changed_over_http(old, new).refused
+    assert [problem.path for problem in refused] == [path]
+    assert remedy in refused[0].remedy
+
+
+def test_secrets_of_a_provider_are_not_shown() -> None:
+    """Only that they have changed."""
+    found = changed_over_http("", "", PW="n3w")
+    assert [problem.path for problem in found.refused] == ["lanes.wa.whatsapp.token", "lanes.wa.whatsapp.verify_token"]
+    assert "n3w" not in str(found)
+    assert "s3cret" not in str(found)
+
+
+def test_a_lane_that_becomes_another_provider_s_is_one_change() -> None:
+    """Of its provider: nothing else can be compared."""
+    other = '[lanes.wa]\nprovider = "sinch"\nrate = 1\n[lanes.wa.sinch]\nservice_plan_id = "p"\napi_token_env = "PW"\n'
+    start, end = WA.index("[lanes.wa]"), WA.index("[webhooks]")
+    for text in (other, LANE.replace("lanes.claro", "lanes.wa")):
+        new = (WA[:start] + text + WA[end:]).replace('"whatsapp"', '"sms"', 1)
+        refused = changes(config_of(WA), config_of(new)).refused
+        assert [problem.path for problem in refused] == ["lanes.wa.provider"]
+
+
+def test_a_vendor_s_file_that_changed_is_noticed(tmp_path: Path) -> None:
+    """It is a part of the configuration, although it stands elsewhere."""
+    vendor = '[request]\nurl = "https://v.example/"\n[reply]\nsuccess = [{ http = "200" }]\nid = "id"\notherwise = "rejected"\n'
+    start, end = WA.index("[lanes.wa]"), WA.index("[webhooks]")
+    lane = '[lanes.wa]\nprovider = "generic"\nrate = 1\ngeneric = { file = "v.toml" }\n'
+    text = (WA[:start] + lane + WA[end:]).replace('"whatsapp"', '"sms"', 1)
+    (tmp_path / "v.toml").write_text(vendor, encoding="utf-8")
+    old = loads(text, ENV, tmp_path)
+    assert not changes(old, loads(text, ENV, tmp_path))
+    (tmp_path / "v.toml").write_text(vendor.replace("v.example/", "v.example/2"), encoding="utf-8")
+    refused = changes(old, loads(text, ENV, tmp_path)).refused
+    assert [problem.path for problem in refused] == ["lanes.wa.generic.vendor.request.url"]

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from redis import Redis
 
-from ratelimit.lease import LEASE_SCRIPT, Lease
+from ratelimit.lease import Lease
+from ratelimit.lease_script import LEASE_SCRIPT
 
 TICKS = 1024
 """A tick of time is exact as a float, and so are the sums of the account."""
@@ -281,7 +282,7 @@ class ChangingLeaseMachine(LeaseMachine):
         self.account.know(self.processes)
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(LeaseMachine, 50), (ChangingLeaseMachine, 25)])
+@pytest.mark.parametrize(("machine", "examples"), [(LeaseMachine, 30), (ChangingLeaseMachine, 20)])
 def test_never_more_than_the_contract(machine, examples, store_url):
     """See the machines."""
     with Redis.from_url(store_url) as client:

@@ -11,11 +11,11 @@ import msgspec
 from msgspec import Struct
 
 from gateway.errors import Disposition
+from gateway.http_lane_config import HttpSettings
 from gateway.inbox import Inbox
 from gateway.model import Message
 from gateway.providers.contract import Accepted, Call, Failure, Grant, Hook, Reading, Reply, Result, Unsendable
 from gateway.providers.http import HttpAnswer, HttpLane, HttpPort
-from gateway.providers.http_client import HttpSettings
 from gateway.providers.replies import by_status
 from tests.providers.suite import a_message
 
@@ -47,6 +47,24 @@ def reply(status: int, body: bytes, *headers: str) -> Step:
         writer.write(head.encode() + b"\r\n\r\n" + body)
 
     return step
+
+
+def reply_in_pieces(*pieces: bytes) -> Step:
+    """Answer with this, so slowly that it is read piece by piece."""
+
+    async def step(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % sum(map(len, pieces)))
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    return step
+
+
+def granted(token: str, seconds: float = 3600) -> Step:
+    """Give a token."""
+    return reply(200, f'["{token}",{seconds}]'.encode())
 
 
 async def accept(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -156,6 +174,9 @@ class Plain:
         headers = (("authorization", f"Bearer {token or SECRET}"), ("content-type", "application/json"))
         return Call(self._method, url, headers, msgspec.json.encode([message.text for message in messages]))
 
+    def group(self, message: Message) -> str:
+        return message.sender
+
     def prepare(self, message: Message) -> None:
         if not message.text:
             raise Unsendable("text", "there is no text")
@@ -186,11 +207,11 @@ class Stage:
     """A port and what comes out of it."""
 
     def __init__(self, provider: Plain, **settings: object) -> None:
-        quick: dict[str, object] = {
+        quick: dict[str, object] = {  # to give up, not to answer: the machine may be busy
             "concurrency": 4,
-            "connect_timeout_s": 0.1,
-            "timeout_s": 0.2,
-            "drain_s": 0.1,
+            "connect_timeout_s": 2,
+            "timeout_s": 5,
+            "drain_s": 0.05,
             "reconnect_min_s": 0.01,
             "reconnect_max_s": 0.02,
             "allow_private": True,
@@ -203,8 +224,9 @@ class Stage:
         self._unanswered: list[object] = []
 
     def submit(self, *texts: str) -> None:
-        """Hand over a message for each text, with the text as its context."""
-        self.port.submit([(a_message(text, number=n), text) for n, text in enumerate(texts)])
+        """Hand over a message for each text, with the text as its context; its sender is what is in front of a colon."""
+        messages = [a_message(text, number=n, sender=text.rpartition(":")[0]) for n, text in enumerate(texts)]
+        self.port.submit(list(zip(messages, texts, strict=True)))
 
     async def results(self, count: int) -> dict[object, str]:
         """Wait until so many messages have come out; say of each its id, the disposition and code of its failure, or `?`."""
@@ -234,7 +256,7 @@ class Stage:
     def collect(self) -> None:
         """Take what is in the inbox, as a turn of the dispatcher does."""
         for batch in self.inbox.answers:
-            self._answers += batch  # type: ignore[arg-type]
+            self._answers += batch
         self._unanswered += self.inbox.unanswered
         self.inbox.answers, self.inbox.unanswered = [], []
 

@@ -39,7 +39,7 @@ SETTINGS = RbmSettings(
 )
 LANE = Rbm(SETTINGS)
 MESSAGE = a_message("Año")
-ID = stable_id(MESSAGE)
+ID = stable_id(MESSAGE, once=True)
 SIGNATURE = "x-goog-signature"
 
 EVENT = {
@@ -60,7 +60,9 @@ def called(event: Mapping[str, object]) -> Hook:
 
 
 def accepted(messages: Sequence[Message]) -> Reply:
-    return a_reply({"name": f"phones/{messages[0].to}/agentMessages/{stable_id(messages[0])}", "sendTime": "…"})
+    return a_reply(
+        {"name": f"phones/{messages[0].to}/agentMessages/{stable_id(messages[0], once=True)}", "sendTime": "…"}
+    )
 
 
 HOOK = called(EVENT)

@@ -31,8 +31,11 @@ from gateway.providers.contract import (
 )
 from gateway.providers.whatsapp import RULES, WhatsApp, WhatsAppSettings, failure_of, template_of
 from gateway.providers.whatsapp_hooks import limit_of
+from gateway.tables import Secret
 
-SETTINGS = WhatsAppSettings(phone_number_id="1065", token="t0ken", app_secret="s3cret", verify_token="v3rify")
+SETTINGS = WhatsAppSettings(
+    phone_number_id="1065", token=Secret("t0ken"), app_secret=Secret("s3cret"), verify_token=Secret("v3rify")
+)
 PROVIDER = WhatsApp(SETTINGS)
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "whatsapp_hooks.json").read_text(encoding="utf-8"))
 TEMPLATE = '{"type":"template","template":{"name":"due","language":{"code":"es_MX"}}}'
@@ -337,7 +340,7 @@ def test_other_methods_are_refused(method: str) -> None:
 
 def test_an_empty_secret_proves_nothing() -> None:
     """Anybody could sign with it, and show the empty token."""
-    provider = WhatsApp(msgspec.structs.replace(SETTINGS, app_secret="", verify_token=""))
+    provider = WhatsApp(msgspec.structs.replace(SETTINGS, app_secret=Secret(""), verify_token=Secret("")))
     with pytest.raises(Unsigned):
         provider.verify(hook(b"body", signed(b"body", b"")), 0.0)
     with pytest.raises(Unsigned):

@@ -124,6 +124,14 @@ def test_a_restart_forgets_no_complaint():
     assert subject.rate(12.0) == 51
 
 
+def test_a_complaint_right_after_a_restart_is_about_the_time_before():
+    """It holds, and cuts nothing that is lower already."""
+    subject = adaptive(ramp_s=64.0)
+    subject.restarted(16.0)
+    subject.throttled(16.0)
+    assert subject.rate(17.0) == 10
+
+
 def answers(subject: Adaptive, now: float, seconds: int, per_s: int, latency_s: float) -> float:
     """Let a provider answer in batches, sixteen a second; tell when it is over."""
     for _ in range(seconds * 16):
@@ -150,6 +158,15 @@ def test_other_answers_cut_nothing(per_s, latency_s):
     now = answers(subject, 0.0, 10, per_s=96, latency_s=0.25)
     now = answers(subject, now, 10, per_s=per_s, latency_s=latency_s)
     assert subject.rate(now) == 100
+
+
+def test_slow_answers_do_not_shorten_a_silence():
+    """What is under way while it lasts may take its time; the rate grows from its end."""
+    subject = adaptive()
+    now = answers(subject, 0.0, 10, per_s=96, latency_s=0.25)
+    subject.throttled(now, after=60.0)
+    answers(subject, now, 1, per_s=960, latency_s=1.25)
+    assert [subject.rate(now + 59.0), subject.rate(now + 60.0)] == [0, 50]
 
 
 def test_one_slow_second_cuts_nothing():

@@ -13,7 +13,8 @@ from redis import Redis
 from redis import asyncio as redis_asyncio
 
 from ratelimit import Chain, TokenBucket
-from ratelimit.lease import LEASE_SCRIPT, SLICE_S, Keeper, Lease, redis_runner
+from ratelimit.lease import SLICE_S, Keeper, Lease, redis_runner
+from ratelimit.lease_script import LEASE_SCRIPT
 
 TTL_S = 2.0
 PATIENCE_S = 2.5
@@ -85,6 +86,28 @@ def test_the_very_first_start_waits_for_whoever_may_be_there(cluster):
     assert lease.available(cluster.now) <= 10, "no burst is minted: what accrued in a slice"
 
 
+def test_the_first_use_of_a_limit_need_not_wait(cluster):
+    """Somebody knows that nobody can have a share: one call opens the generation, the next brings the share."""
+    lease = cluster.join()
+    lease.first_use()
+    cluster.slices(2)
+    assert shares([lease]) == [(100, 20)]
+
+
+def test_a_first_use_is_over_with_the_first_call(cluster):
+    """Its answer was lost; by the next, another has got a share, and the store has forgotten that."""
+    early, late = cluster.join(), cluster.join()
+    early.first_use()
+    late.first_use()
+    cluster.execute(late.request(cluster.now))
+    cluster.slices(5, away=[late])
+    assert early.rate == 50
+    cluster.store.delete(cluster.key)
+    late.want(1000)
+    cluster.slices(10, away=[early])
+    assert early.rate + late.rate == 50
+
+
 def test_a_restart_after_a_release_does_not_wait(cluster):
     """The generation stays in the store, and the share was given back."""
     lease = cluster.join()
@@ -141,6 +164,32 @@ def test_demand_is_met_before_the_rest_is_divided(cluster):
     assert [round(little.rate), round(much.rate)] == [20, 80]
 
 
+def test_a_lower_share_is_free_when_its_process_has_said_so(cluster):
+    """Until it has got the answer and called again, it may use what it had."""
+    idle, busy = cluster.join(), cluster.join()
+    cluster.settled()
+    busy.want(1000)
+    cluster.slices(1, away=[idle])
+    reply = cluster.execute(idle.request(cluster.now))
+    cluster.call(busy)
+    assert shares(cluster.leases) == [(50, 10), (50, 10)]
+    idle.answered(reply, cluster.now)
+    cluster.call(busy)
+    assert shares(cluster.leases) == [(1, 1), (50, 10)]
+    cluster.call(idle)
+    cluster.call(busy)
+    assert shares(cluster.leases) == [(1, 1), (99, 18)]
+
+
+def test_a_slice_without_work_costs_no_share(cluster):
+    """Work comes in gusts: the better of the last two slices counts."""
+    gusty, steady = cluster.join(), cluster.join()
+    cluster.settled()
+    cluster.slices(10, busy=[gusty, steady])
+    cluster.slices(2, busy=[steady])
+    assert [round(gusty.rate), round(steady.rate)] == [50, 50]
+
+
 def test_a_joining_process_has_its_part_after_two_slices(cluster):
     """The others lower their share first, and say so."""
     first = cluster.join()
@@ -152,11 +201,11 @@ def test_a_joining_process_has_its_part_after_two_slices(cluster):
     assert shares([first, second]) == [(50, 10), (50, 10)]
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(10, 60), (0.5, 240)])
-def test_three_processes_with_a_burst_of_one_take_turns(cluster, rate, seconds):
-    """Only one of them can hold it; nobody starves, and little is lost between the turns."""
+@pytest.mark.parametrize(("rate", "burst", "seconds"), [(10, 1, 60), (10, 2, 60), (0.5, 1, 240)])
+def test_three_processes_with_a_burst_for_fewer_take_turns(cluster, rate, burst, seconds):
+    """Not all of them can hold a token; nobody starves, and little is lost between the turns."""
     for _ in range(3):
-        cluster.join(rate, burst=1)
+        cluster.join(rate, burst)
     cluster.settled()
     for lease in cluster.leases:
         lease.want(1000)
@@ -172,7 +221,7 @@ def test_three_processes_with_a_burst_of_one_take_turns(cluster, rate, seconds):
             granted[lease] += lease.take(1, cluster.now)
     least = rate * seconds / 3 * 0.6
     assert min(granted.values()) >= least
-    assert sum(granted.values()) <= rate * seconds + 1
+    assert sum(granted.values()) <= rate * seconds + burst
 
 
 def test_the_burst_goes_to_who_has_work(cluster):
@@ -261,6 +310,8 @@ def test_a_call_that_is_repeated_later_changes_nothing(cluster):
     assert cluster.execute(request)[2] == rate * 2**20
     second.want(1000)
     cluster.now += SLICE_S
+    cluster.call(second)
+    cluster.execute(request)
     cluster.call(second)
     assert first.rate + second.rate <= 100
 

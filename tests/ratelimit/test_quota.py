@@ -143,11 +143,11 @@ def test_a_clock_that_goes_back_frees_nothing_and_forgets_nothing():
 
 
 def test_repetitions_take_no_memory():
-    """A key that is confirmed all the time has one entry; one that is reserved and released, few."""
+    """A key that is confirmed all the time has one entry; one that is reserved and released behind it, few."""
     subject = quota(10)
-    for minute in range(10_000):
-        subject.confirm("a", minute / 60)
-        subject.reserve("b", minute / 60)
+    for n in range(10_000):
+        subject.confirm("a", n / 1000)
+        subject.reserve("b", 10 + n / 1000)
         subject.release("b")
     assert len(subject._heap) < 100
 

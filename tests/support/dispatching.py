@@ -74,7 +74,7 @@ def message(message_id: str = "m", **changes: Any) -> Message:
 
 def messages(count: int, **changes: Any) -> list[Message]:
     """So many messages of different ids, to different people."""
-    return [message(f"m{n}", to=f"+57300{n:07d}", source=f"0:7:{n}", **{**changes}) for n in range(count)]
+    return [message(f"m{n}", to=f"+57300{n:07d}", source=f"0:7:{n}", **changes) for n in range(count)]
 
 
 def long_text(parts: int) -> str:
@@ -329,13 +329,13 @@ class Works:
 
 
 @asynccontextmanager
-async def works(configuration: config.Config) -> AsyncIterator[Works]:
-    """A worker that has not started, over the store of its configuration."""
+async def works(configuration: config.Config, *, leased: bool = True) -> AsyncIterator[Works]:
+    """A worker that has not started, over the store of its configuration; `leased`: its lanes hold their contracts."""
     worker = Worker(configuration)
     broker = Broker()
     producer, worker.outbox._producer = worker.outbox._producer, broker
     await producer.stop()
-    for lane in worker.lanes.values():
+    for lane in worker.lanes.values() if leased else ():
         lease(lane)
     try:
         yield Works(worker, broker)

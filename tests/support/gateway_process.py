@@ -18,9 +18,9 @@ class GatewayProcess:
     `start` begins another process with the same configuration after a kill; all write to the same log file.
     """
 
-    def __init__(self, config: Path, log: Path, *options: str) -> None:
+    def __init__(self, config: Path, log: Path, *options: str, module: str = "gateway.cli") -> None:
         self.log = log
-        self._command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config), *options]
+        self._command = [sys.executable, "-m", module, "run", "--config", str(config), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
@@ -67,6 +67,11 @@ class GatewayProcess:
         """Ask it to read its configuration again (SIGHUP)."""
         assert self._process is not None, "the gateway was not started"
         self._process.send_signal(signal.SIGHUP)
+
+    def step_clock(self) -> None:
+        """Put its wall clock back by an hour; for one that runs as `tests.support.stepping`."""
+        assert self._process is not None, "the gateway was not started"
+        self._process.send_signal(signal.SIGUSR1)
 
     def log_text(self) -> str:
         """Return what all processes so far have written."""

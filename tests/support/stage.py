@@ -24,13 +24,12 @@ PASSWORD = "secret12"
 
 Table: TypeAlias = Mapping[str, Any]
 
+SESSION_TIMEOUT_S = 6 if kafka.IDEMPOTENCE else 2
+"""After which the slots of a worker that is gone without a word are given to others."""
+
 # A static member that is killed comes back at once on Apache Kafka. On the embedded broker a dynamic one with a short
 # session does sooner than a static one.
-_MEMBERSHIP: Table = (
-    {"session_timeout_s": 6, "fetch_wait_ms": 100}
-    if kafka.IDEMPOTENCE
-    else {"session_timeout_s": 2, "fetch_wait_ms": 10}
-)
+_MEMBERSHIP: Table = {"session_timeout_s": SESSION_TIMEOUT_S, "fetch_wait_ms": 100 if kafka.IDEMPOTENCE else 10}
 
 
 class Stage:
@@ -105,9 +104,9 @@ class Stage:
         """Say something else of a lane from now on; who runs already learns of it by `file` or `configure`, and a reload."""
         self._tables["lanes"] = {**self._tables["lanes"], name: {**self._tables["lanes"][name], **values}}
 
-    def process(self, instance: str = "a", *options: str) -> GatewayProcess:
+    def process(self, instance: str = "a", *options: str, module: str = "gateway.cli") -> GatewayProcess:
         """A gateway as a process of its own with options for `recado run`, started by entering it."""
-        return GatewayProcess(self.file(instance), self._folder / f"{instance}.log", *options)
+        return GatewayProcess(self.file(instance), self._folder / f"{instance}.log", *options, module=module)
 
     @asynccontextmanager
     async def worker(

@@ -1,0 +1,127 @@
+"""A slot of a lane of mail: some connections to the server, each sending one message after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from gateway.errors import Disposition
+from gateway.inbox import Inbox
+from gateway.mail import MailSender, MailSettings
+from gateway.model import Message
+from gateway.providers.contract import PUT_BACK, Failure, Unsendable
+from gateway.providers.http import HttpAnswer
+
+
+class MailPort:
+    """What a bind is over SMPP. `start` once, `close` once; a lost connection is made anew with the next message."""
+
+    def __init__(
+        self,
+        lane: str,
+        account: str,
+        settings: MailSettings,
+        connections: int,
+        drain_s: float,
+        inbox: Inbox,
+        on_bound: Callable[[], None],
+    ) -> None:
+        self.lane = lane
+        self.account = account
+        self._settings = settings
+        self._connections = connections
+        self._drain_s = drain_s
+        self._inbox = inbox
+        self._on_bound = on_bound
+        self._queue: deque[tuple[Message, Any]] = deque()
+        self._filled = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._workers: list[asyncio.Task[None]] = []
+        self._open = False
+        self.in_flight = 0
+        """Messages taken and not answered."""
+
+    @property
+    def room(self) -> int:
+        return max(0, self._connections - self.in_flight) if self._open else 0
+
+    @property
+    def bound(self) -> bool:
+        return self._open
+
+    @property
+    def down_reason(self) -> str:
+        return "" if self._open else "not started, or closed"
+
+    def start(self) -> None:
+        self._open = True
+        self._workers = [asyncio.create_task(self._work(), name=f"mail {self.lane}") for _ in range(self._connections)]
+        self._on_bound()
+        self._inbox.wake.set()
+
+    def set_window(self, window: int) -> None:
+        """Nothing: how many connections there are is decided at the start."""
+
+    def submit(self, messages: list[tuple[Message, Any]]) -> None:
+        self.in_flight += len(messages)
+        self._queue.extend(messages)
+        self._filled.set()
+
+    async def close(self) -> None:
+        """Put back what is not begun, wait for the rest up to `drain_s`; what nobody answered is in the inbox then."""
+        self._open = False
+        while self._queue:
+            self._answer(HttpAnswer(self._queue.pop()[1], "", PUT_BACK))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                while self.in_flight:
+                    self._empty.clear()
+                    await self._empty.wait()
+        for worker in self._workers:
+            worker.cancel()
+        if self._workers:
+            await asyncio.wait(self._workers)
+
+    async def _work(self) -> None:
+        sender = MailSender(self._settings)
+        try:
+            while True:
+                while not self._queue:
+                    self._filled.clear()
+                    await self._filled.wait()
+                await self._carry(sender, *self._queue.popleft())
+        finally:
+            await sender.close()
+
+    async def _carry(self, sender: MailSender, message: Message, context: Any) -> None:
+        try:
+            result = await sender.send(message, time.time())
+        except Unsendable as error:
+            result = Failure(Disposition.REJECTED, error.code, error.text)
+        except asyncio.CancelledError:
+            self._in_doubt(context)
+            raise
+        if not isinstance(result, Failure):
+            self._answer(HttpAnswer(context, result.id))
+        elif result.disposition is Disposition.UNKNOWN:
+            self._in_doubt(context)
+        else:
+            self._answer(HttpAnswer(context, "", result))
+
+    def _answer(self, answer: HttpAnswer) -> None:
+        self._inbox.answers.append([answer])
+        self._landed()
+
+    def _in_doubt(self, context: Any) -> None:
+        self._inbox.unanswered.append(context)
+        self._landed()
+
+    def _landed(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._empty.set()
+        self._inbox.wake.set()

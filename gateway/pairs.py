@@ -1,0 +1,102 @@
+"""How often one person may be written to from one number: once in 6 seconds, and up to 45 times at once on credit.
+
+META/throughput: more at once borrows from what comes, "20 messages" need about two minutes until they are paid back. So each
+pair of number and person has a bucket, which is kept as one time: when it will be full again. A pair whose bucket is full need
+not be remembered.
+
+A person's messages of a lane go to one partition, so one process knows a pair. When partitions move, the next one does not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+PERIOD_S = 6.0
+BURST = 45
+_AFTER_TAKEOVER = 1
+"""What a takeover may mint for a pair. With none the first message to everybody would wait for 6 s."""
+_STEPS = 4
+"""Refusals after which the wait grows no more: 4^4 s are four minutes."""
+_SWEEP = 1024
+"""Pairs that are remembered before anybody looks which of them are full."""
+
+
+class _Slow:
+    """A pair that was refused, or of which something waits."""
+
+    __slots__ = ("refusals", "spoken_for", "until")
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        self.until = 0.0
+        self.spoken_for = 0.0
+
+
+class Pairs:
+    """The pairs of one number in this process; `now` is monotonic seconds, `jitter` gives numbers from 0 up to 1.
+
+    In any `T` seconds a person gets at most `BURST + T / PERIOD_S` parts, and for each takeover in them one more.
+    """
+
+    __slots__ = ("_full_at", "_jitter", "_slow", "_sweep_at", "_taken_over")
+
+    def __init__(self, now: float, jitter: Callable[[], float] = random.random) -> None:
+        """Begin as after a takeover: a process that was here before may have written."""
+        self._jitter = jitter
+        self._full_at: dict[str, float] = {}
+        self._slow: dict[str, _Slow] = {}
+        self._sweep_at = _SWEEP
+        self.taken_over(now)
+
+    def __len__(self) -> int:
+        """Pairs that are remembered."""
+        return len(self._full_at)
+
+    def taken_over(self, now: float) -> None:
+        """Note that slots of this number came from elsewhere: whatever their pairs had may be used up, but for one part."""
+        self._taken_over = now + (BURST - _AFTER_TAKEOVER) * PERIOD_S
+
+    def wait(self, recipient: str, parts: int, now: float) -> float:
+        """Seconds after which to ask again, or 0 with the tokens taken: it goes now.
+
+        Each that has to wait is told a later time than the one before, so that they do not all come back for one token.
+        """
+        full_at = max(self._full_at.get(recipient, 0.0), self._taken_over, now)
+        cost = min(parts, BURST) * PERIOD_S
+        ready = full_at + cost - BURST * PERIOD_S
+        slow = self._slow.get(recipient) if self._slow else None
+        if ready <= now and (slow is None or slow.until <= now):
+            self._full_at[recipient] = full_at + cost
+            if len(self._full_at) >= self._sweep_at:
+                self._sweep(now)
+            return 0.0
+        if slow is None:
+            slow = self._slow[recipient] = _Slow()
+        slow.spoken_for = max(slow.spoken_for + cost, slow.until, ready)
+        return slow.spoken_for - now
+
+    def refused(self, recipient: str, now: float) -> float:
+        """Note that the provider refused the pair (131056), and return for how many seconds nothing goes to it.
+
+        Its bucket was empty, whatever ours was. META/support/error-codes: wait 4^X s after the Xth refusal; with full jitter.
+        """
+        slow = self._slow.get(recipient) or self._slow.setdefault(recipient, _Slow())
+        slow.refusals += 1
+        empty = now + BURST * PERIOD_S
+        self._full_at[recipient] = max(self._full_at.get(recipient, 0.0), empty)
+        slow.until = now + max(PERIOD_S, self._jitter() * 4.0 ** min(slow.refusals, _STEPS))
+        slow.spoken_for = max(slow.spoken_for, slow.until)
+        return slow.until - now
+
+    def accepted(self, recipient: str) -> None:
+        """Note that the provider took one: the refusals before it are forgiven."""
+        if self._slow and (slow := self._slow.get(recipient)) is not None:
+            slow.refusals = 0
+
+    def _sweep(self, now: float) -> None:
+        """Forget who is full again. Next time when there are twice as many, which makes this a constant for each."""
+        unknown = max(now, self._taken_over)
+        self._full_at = {who: full_at for who, full_at in self._full_at.items() if full_at > unknown}
+        self._slow = {who: slow for who, slow in self._slow.items() if who in self._full_at or slow.spoken_for > now}
+        self._sweep_at = max(_SWEEP, 2 * len(self._full_at))

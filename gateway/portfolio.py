@@ -1,0 +1,212 @@
+"""How many people a portfolio may reach in 24 hours outside an open service window, counted exactly over all processes.
+
+META/messaging-limits: distinct people *delivered to* in a moving 24 hours, by all numbers of the portfolio together. So a message
+has a place reserved before it is written; the place is confirmed when it is delivered, which is when the 24 hours begin, and
+given up when it has certainly failed. What is never heard of keeps its place for a whole window: it may have been delivered.
+
+The counting is `ratelimit.quota_script`'s, with what it says of clocks: a step back frees nothing early, a step ahead frees by so
+much too early what is counted at that moment. All times are Unix milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from msgspec import Struct
+
+from gateway.model import TrafficClass
+from gateway.store import Patience, Script
+from ratelimit.quota_script import QUOTA_SCRIPT
+
+DAY_MS = 86_400_000
+_MARGIN_MS = 600_000
+"""Added to Meta's day: clocks differ, and a delivery of which we never hear still counts for a day if it came within this."""
+_LONGEST_S = 900.0
+"""A message that has no place asks again after this at the latest: the limit may have been raised."""
+_HOUR_MS = 3_600_000
+
+_QUOTA = Script(QUOTA_SCRIPT)
+
+# [places, now, which of those that become free next: first from 0, last] → [when, …]
+_NEXT = Script("""
+local a = cmsgpack.unpack(ARGV[1])
+local from = string.format('(%.0f', a[2])
+local rows = redis.call('ZRANGEBYSCORE', a[1], from, '+inf', 'WITHSCORES', 'LIMIT', a[3], a[4] - a[3] + 1)
+local times = {}
+for n = 2, #rows, 2 do times[#times + 1] = tonumber(rows[n]) end
+return times
+""")
+
+# [places, now, [time, …] in order] → {used, [how many become free up to each time, …]}
+_BUDGET = Script("""
+local a = cmsgpack.unpack(ARGV[1])
+local from = string.format('(%.0f', a[2])
+local counts = {}
+for n, time in ipairs(a[3]) do
+  counts[n] = redis.call('ZCOUNT', a[1], from, string.format('%.0f', time))
+end
+return {redis.call('ZCOUNT', a[1], from, '+inf'), counts}
+""")
+
+
+class Wish(Struct, frozen=True):
+    """A message that is about to be written: to whom, which attempt (`attempt_key`), and how urgent it is."""
+
+    person: str
+    attempt: str
+    class_: TrafficClass
+    window_open: bool = False
+    """The person wrote within 24 hours: the message needs no place."""
+
+
+class Answer(Struct, frozen=True):
+    """What became of a wish. `wait_s` is 0 for what goes; otherwise seconds after which to ask again.
+
+    `placed` is whether a place was reserved, which has to be confirmed or released, and so to be remembered with the message.
+    """
+
+    wait_s: float
+    placed: bool = False
+
+
+GOES = Answer(0.0)
+_PLACED = Answer(0.0, placed=True)
+
+
+class Budget(Struct, frozen=True):
+    """How a portfolio stands at one moment; `left` and `frees` are for the most urgent class."""
+
+    at_ms: int
+    limit: int
+    used: int
+    frees: tuple[int, ...]
+    """How many places will have become free after 1, 2 … hours in all, if nothing happens until then."""
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - self.used)
+
+    def short_of(self, queued: int, until_ms: int) -> int:
+        """Return how many of `queued` people, none of whom counts yet, will not fit until then.
+
+        An hour's places count when the hour is over, so it is rather too many than too few.
+        """
+        hours = min(len(self.frees), max(0, until_ms - self.at_ms) // _HOUR_MS)
+        freed = self.frees[hours - 1] if hours else 0
+        return max(0, queued - max(0, self.limit - self.used + freed))
+
+
+class Portfolio:
+    """The places of one portfolio as this process asks for them; `kept` are shares of the limit kept for classes.
+
+    A class cannot use what is kept for more urgent ones. A limit of None is unlimited: nothing is counted then, so a limit
+    that comes later starts from nothing.
+    """
+
+    def __init__(self, name: str, store: Patience, prefix: str, kept: Mapping[TrafficClass, float]) -> None:
+        self.name = name
+        self.used = 0
+        """As of the last call, for metrics."""
+        self.denied = 0
+        """Wishes that were not granted so far."""
+        self._key = f"{prefix}places:{name}"
+        self._store = store
+        self._kept = kept
+        self._promised: deque[int] = deque()
+
+    async def reserve(self, limit: int | None, wishes: Sequence[Wish], now_ms: int) -> list[Answer]:
+        """Reserve places for what is about to be written: one answer a wish, in their order; waits while the store is away.
+
+        The most urgent classes are asked for first. Who counts already needs no other place, and counts for longer. A wish
+        can be repeated: an attempt that has its place keeps it. So none is lost when a call is cut short.
+        """
+        answers = [GOES] * len(wishes)
+        if limit is None:
+            return answers
+        limits = limits_of(limit, self._kept)
+        urgency = list(TrafficClass)
+        counted = sorted((urgency.index(wish.class_), n) for n, wish in enumerate(wishes) if not wish.window_open)
+        for rank, group in groupby(counted, key=lambda one: one[0]):
+            indexes = [n for _, n in group]
+            of_class = limits[urgency[rank]]
+            ops = [value for n in indexes for value in ("reserve", wishes[n].person, now_ms, wishes[n].attempt)]
+            granted = await self._quota(of_class, ops)
+            short = [n for n, ok in zip(indexes, granted, strict=True) if not ok]
+            for n in indexes:
+                answers[n] = _PLACED
+            if short:
+                self.denied += len(short)
+                for n, seconds in zip(short, await self._waits(of_class, len(short), now_ms), strict=True):
+                    answers[n] = Answer(seconds)
+        return answers
+
+    async def settle(
+        self, delivered: Iterable[tuple[str, str]], failed: Iterable[tuple[str, str]], now_ms: int
+    ) -> None:
+        """Confirm and release places: (person, attempt) of messages that were `placed` and that have reached their end.
+
+        Waits while the store is away. `delivered` counts from `now_ms` on; to repeat it counts from then, so only the first
+        word of a delivery is to be told. `failed` must be certain: what may yet be delivered keeps its place.
+        """
+        ops: list[str | int] = []
+        for person, attempt in delivered:
+            ops += ("confirm", person, now_ms, attempt)
+        for person, attempt in failed:
+            ops += ("release", person, now_ms, attempt)
+        if ops:
+            await self._quota(0, ops)
+
+    async def budget(self, limit: int, now_ms: int) -> Budget:
+        """Look how the portfolio stands, for an event or a metric; waits while the store is away."""
+        hours = [now_ms + n * _HOUR_MS for n in range(1, 25)]
+        used, frees = await self._store.run(_BUDGET, (self._key, now_ms, hours))
+        self.used = used
+        return Budget(now_ms, limit, used, tuple(frees))
+
+    async def _quota(self, limit: int, ops: list[str | int]) -> list[int]:
+        argument = (self._key, limit, DAY_MS + _MARGIN_MS, ops)
+        self.used, _, results = await self._store.run(_QUOTA, argument)
+        return list(results)
+
+    async def _waits(self, limit: int, count: int, now_ms: int) -> list[float]:
+        """When to ask again: one for each place that becomes free, behind those that were promised one before."""
+        promised = self._promised
+        while promised and promised[0] <= now_ms:
+            promised.popleft()
+        first = max(0, self.used - limit) + len(promised)
+        times = await self._store.run(_NEXT, (self._key, now_ms, first, first + count - 1))
+        waits = []
+        for at in times:
+            seconds = (at - now_ms) / 1000
+            if seconds > _LONGEST_S:
+                break
+            promised.append(at)
+            waits.append(seconds)
+        return waits + [_LONGEST_S] * (count - len(waits))
+
+
+def limits_of(limit: int, kept: Mapping[TrafficClass, float]) -> dict[TrafficClass, int]:
+    """Return how much of a limit each class may use: all but what is kept for more urgent ones."""
+    limits = {}
+    left = limit
+    for class_ in TrafficClass:
+        limits[class_] = max(0, left)
+        left -= round(limit * kept.get(class_, 0.0))
+    return limits
+
+
+class Shortage:
+    """Notices when it is worth saying how many will not fit: when there are some, and none, and a tenth more or fewer."""
+
+    def __init__(self) -> None:
+        self.short = 0
+        """As of the last time that it was said, for metrics."""
+
+    def observe(self, short: int) -> bool:
+        """Note how many will not fit; whether that is news."""
+        news = (short > 0) != (self.short > 0) or abs(short - self.short) > self.short // 10
+        if news:
+            self.short = short
+        return news

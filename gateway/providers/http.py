@@ -1,0 +1,350 @@
+"""A slot of a lane over HTTP: what a bind is over SMPP. Takes messages, makes requests, puts what became of them in the inbox.
+
+There is no task per message: as many workers as there may be requests at a time take from one queue. A provider that takes
+several messages at once gets what is waiting then; nothing waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+from yarl import URL
+
+from gateway.errors import Disposition
+from gateway.http_lane_config import HttpSettings
+from gateway.inbox import Inbox
+from gateway.model import Message
+from gateway.providers.contract import PUT_BACK, Failure, Provider, Reply, Result, Unsendable
+from gateway.providers.http_client import BadURL, HttpClient, NoAnswer, NotSent
+from gateway.providers.http_grant import Grants, backoff
+from gateway.providers.http_queue import Taken, Waiting
+
+log = logging.getLogger("gateway.http")
+
+
+class HttpAnswer(Struct, gc=False, eq=False):
+    """What became of one message, with what the caller gave beside it."""
+
+    context: Any
+    message_id: str
+    """The provider's; empty after a failure."""
+    failure: Failure | None = None
+
+    @property
+    def command_status(self) -> int:
+        """0 for success, 1 otherwise: what answers of SMPP are asked first."""
+        return 0 if self.failure is None else 1
+
+
+class HttpLane:
+    """What all slots of a lane in this process share: its connections, its grant and its provider."""
+
+    def __init__(self, name: str, account: str, provider: Provider, settings: HttpSettings) -> None:
+        self.name = name
+        self.account = account
+        self.provider = provider
+        self.settings = settings
+        self.client = HttpClient(name, settings)
+        self.grants = Grants(name, provider, self.client, settings)
+
+
+class HttpPort:
+    """See the module. `start` once, `close` once.
+
+    While its provider cannot be reached it is down: it takes nothing, and looks with growing pauses whether that is over.
+    """
+
+    def __init__(self, shared: HttpLane, inbox: Inbox, on_bound: Callable[[], None]) -> None:
+        self.lane = shared.name
+        self.account = shared.account
+        self._shared = shared
+        self._provider = shared.provider
+        self._client = shared.client
+        self._grants = shared.grants
+        self._settings = shared.settings
+        self._inbox = inbox
+        self._on_bound = on_bound
+        self._window = shared.settings.concurrency * shared.provider.batch
+        self._waiting = Waiting(shared.provider.batch)
+        self._idle: list[asyncio.Future[None]] = []
+        self._workers: list[asyncio.Task[None]] = []
+        self._answers: list[HttpAnswer] = []  # of this turn of the loop
+        self._open = False
+        self._empty = asyncio.Event()
+        self._recovery: asyncio.Task[None] | None = None
+        self._failures = 0  # to connect, since there was an answer
+        self._down = "not started yet"
+        self.in_flight = 0
+        """Messages taken and not answered."""
+
+    @property
+    def room(self) -> int:
+        """Messages that `submit` takes now."""
+        return max(0, self._window - self.in_flight) if self.bound else 0
+
+    @property
+    def bound(self) -> bool:
+        return self._open and self._recovery is None and (not self._grants.needed or bool(self._grants.token))
+
+    @property
+    def down_reason(self) -> str:
+        if self.bound:
+            return ""
+        return self._down or self._grants.reason
+
+    def start(self) -> None:
+        self._open = True
+        self._down = ""
+        self._client.open()
+        self._grants.open(self._up)
+        self.set_window(self._window)
+        self._up()
+
+    def set_window(self, window: int) -> None:
+        """Change how many messages may be unanswered; a smaller one drains by itself."""
+        self._window = window
+        while self._open and len(self._workers) * self._provider.batch < window:
+            name = f"http {self.lane} {len(self._workers)}"
+            self._workers.append(asyncio.create_task(self._work(), name=name))
+
+    def submit(self, messages: list[Taken]) -> None:
+        """Take messages, at most `room`, to be written as soon as there is a worker for them."""
+        assert len(messages) <= self.room
+        self.in_flight += len(messages)
+        self._line_up(messages)
+        idle = self._idle
+        wanted = self._waiting.requests
+        while wanted and idle:
+            worker = idle.pop()
+            if not worker.done():
+                worker.set_result(None)
+                wanted -= 1
+
+    async def close(self) -> None:
+        """Put back what is not written, wait for the answers to what is, disconnect.
+
+        What nobody answered within `drain_s` is in the inbox when this returns. Cancelling it leaves the workers at work.
+        """
+        self._open = False
+        self._down = "closed"
+        self._put_back()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                while self.in_flight:
+                    self._empty.clear()
+                    await self._empty.wait()
+        tasks = [task for task in (*self._workers, self._recovery) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._grants.close(self._up)
+        await self._client.close()
+
+    # The workers.
+
+    async def _work(self) -> None:
+        waiting = self._waiting
+        loop = asyncio.get_running_loop()
+        while True:
+            while not waiting:
+                idle = loop.create_future()
+                self._idle.append(idle)
+                await idle
+            taken = waiting.take()
+            try:
+                await self._carry(taken)
+            except asyncio.CancelledError:
+                self._in_doubt(taken)
+                raise
+
+    async def _carry(self, taken: list[Taken]) -> None:
+        """See messages through: every one of them is answered or in doubt when this returns, and none when it raises."""
+        messages = [message for message, _ in taken]
+        try:
+            results = await self._ask(messages)
+        except Unsendable as error:
+            self._sift(taken, error)
+        except NotSent as error:
+            self._refuse(taken, Failure(Disposition.RETRY, "connect", after=self._settings.reconnect_min_s))
+            self._go_down(str(error), error.origin)
+        except NoAnswer:
+            self._in_doubt(taken)
+        except BadURL as error:
+            self._refuse(taken, Failure(Disposition.STOP, "url", str(error)))
+        except Exception as error:  # a bug: the messages must not hang for it
+            self._broke(error)
+            self._in_doubt(taken)
+        else:
+            self._settle(taken, results)
+
+    async def _ask(self, messages: list[Message]) -> Sequence[Result]:
+        """Make the request for messages and read its answer.
+
+        Without an answer it is made once more where the same reference cannot reach the person twice: mostly a connection was
+        closed under it. An answer to that one is about the first as well only if it says "accepted".
+        """
+        provider = self._provider
+        try:
+            return await self._granted(messages)
+        except NoAnswer:
+            if not provider.idempotent:
+                raise
+        try:
+            results = await self._granted(messages)
+        except (NotSent, Unsendable) as error:
+            raise NoAnswer("twice") from error
+        return [
+            Failure(Disposition.UNKNOWN, "no-answer") if isinstance(result, Failure) else result for result in results
+        ]
+
+    async def _granted(self, messages: list[Message]) -> Sequence[Result]:
+        """Make a request with the lane's grant, if it has one; a 401 was not accepted, and asks for a new one."""
+        provider = self._provider
+        grants = self._grants
+        if not grants.needed:
+            return provider.read(messages, await self._sent(messages, ""))
+        token = grants.token
+        if not token:
+            return [PUT_BACK] * len(messages)
+        reply = await self._sent(messages, token)
+        if reply.status == 401:
+            failure = await grants.renew(token)
+            if failure is not None:
+                return [failure if failure.disposition is Disposition.STOP else PUT_BACK] * len(messages)
+            reply = await self._sent(messages, grants.token)
+        return provider.read(messages, reply)
+
+    async def _sent(self, messages: list[Message], token: str) -> Reply:
+        try:
+            call = self._provider.call(messages, token, time.time())
+        except Exception as error:
+            raise self._unsendable(error) from None
+        reply = await self._client.send(call)
+        self._failures = 0
+        return reply
+
+    def _unsendable(self, error: Exception) -> Unsendable:
+        """Say of an error in making a request why it cannot be sent; all but `Unsendable` is a bug."""
+        if isinstance(error, Unsendable):
+            return error
+        self._broke(error)
+        return Unsendable("internal", "no request can be made of it")
+
+    def _broke(self, error: Exception) -> None:
+        # Its words may quote a message.
+        log.critical("a provider broke lane=%s error=%s", self.lane, type(error).__name__)
+
+    def _line_up(self, messages: list[Taken]) -> None:
+        """Let messages wait in the company that they may share a request with."""
+        waiting = self._waiting
+        if self._provider.batch == 1:
+            for taken in messages:
+                waiting.add(None, taken)
+            return
+        for taken in messages:
+            try:
+                group = self._provider.group(taken[0])
+            except Exception as error:
+                self._refuse([taken], _rejected(self._unsendable(error)))
+            else:
+                waiting.add(group, taken)
+
+    # What became of messages.
+
+    def _settle(self, taken: list[Taken], results: Sequence[Result]) -> None:
+        if len(results) != len(taken):
+            log.critical("results do not match their messages lane=%s", self.lane)
+            self._in_doubt(taken)
+            return
+        for (_, context), result in zip(taken, results, strict=True):
+            if not isinstance(result, Failure):
+                self._answer(HttpAnswer(context, result.id))
+            elif result.disposition is Disposition.UNKNOWN:
+                self._inbox.unanswered.append(context)
+                self._inbox.wake.set()
+            else:
+                self._answer(HttpAnswer(context, "", result))
+        self._landed(len(taken))
+
+    def _refuse(self, taken: Sequence[Taken], failure: Failure) -> None:
+        for _, context in taken:
+            self._answer(HttpAnswer(context, "", failure))
+        self._landed(len(taken))
+
+    def _in_doubt(self, taken: Sequence[Taken]) -> None:
+        self._inbox.unanswered.extend([context for _, context in taken])
+        self._inbox.wake.set()
+        self._landed(len(taken))
+
+    def _sift(self, taken: list[Taken], error: Unsendable) -> None:
+        """Refuse what cannot be sent and let the others wait again: one message must not fail its company."""
+        sendable = []
+        for one in taken:
+            try:
+                self._provider.prepare(one[0])
+            except Exception as why:
+                self._refuse([one], _rejected(self._unsendable(why)))
+            else:
+                sendable.append(one)
+        if len(sendable) < len(taken):
+            self._line_up(sendable)
+        else:
+            self._refuse(taken, _rejected(error))
+
+    def _put_back(self) -> None:
+        """Hand back what is not written. Whoever puts back puts in front: the last one first."""
+        self._refuse(self._waiting.clear()[::-1], PUT_BACK)
+
+    def _answer(self, answer: HttpAnswer) -> None:
+        if not self._answers:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._answers.append(answer)
+
+    def _flush(self) -> None:
+        self._inbox.answers.append(self._answers)
+        self._answers = []
+        self._inbox.wake.set()
+
+    def _landed(self, count: int) -> None:
+        self.in_flight -= count
+        if not self.in_flight:
+            self._empty.set()
+
+    # Down and up.
+
+    def _go_down(self, reason: str, origin: URL) -> None:
+        if self._open and self._recovery is None:
+            self._put_back()
+            self._recovery = asyncio.create_task(self._recover(reason, origin), name=f"recovery {self.lane}")
+
+    async def _recover(self, reason: str, origin: URL) -> None:
+        """Look whether the provider can be reached, one attempt at a time and without a message."""
+        while reason:
+            self._down = reason
+            self._failures += 1
+            delay = backoff(self._settings, self._failures)
+            log.warning(
+                "lane cannot be reached lane=%s host=%s reason=%r retry_in_s=%.2f",
+                *(self.lane, origin.raw_host, reason, delay),
+            )
+            await asyncio.sleep(delay)
+            reason = await self._client.probe(origin)
+        self._down = ""
+        self._recovery = None
+        self._up()
+
+    def _up(self) -> None:
+        if self.bound:
+            self._on_bound()
+            self._inbox.wake.set()
+
+
+def _rejected(error: Unsendable) -> Failure:
+    return Failure(Disposition.REJECTED, error.code, error.text)
