@@ -49,7 +49,7 @@ class Failover:
     def next_lane(self, message: Message, lane: str) -> str:
         """Return the lane that should have a message that waits on `lane` and cannot go there, or an empty text for none."""
         choice = self._choice(message, message.channel, message.sender)
-        if choice is None or choice.only:
+        if choice is None:
             return ""
         return pick(choice, message.to, self.down, {*message.tried, lane}) or ""
 
@@ -67,6 +67,18 @@ class Failover:
     def _choice(self, message: Message, channel: str, sender: str) -> Choice | None:
         choices = self.router.choices(channel, message.class_, message.tenant, sender)
         return choices(message.to, message.operator)
+
+    def knows(self, lane: str) -> bool:
+        """Whether the configuration still has a lane."""
+        return lane in self._lanes
+
+    def has_way(self, lane: str, class_: TrafficClass) -> bool:
+        """Whether anything that waits for a lane in a class may have another that is up."""
+        return any(
+            lane in route.lane_names and any(other != lane and other not in self.down for other in route.lane_names)
+            for route in self.router.routes
+            if route.class_ in (None, class_)
+        ) or not any(lane in route.lane_names for route in self.router.routes)
 
     def is_mixed(self, lane: str, class_: TrafficClass) -> bool:
         """Whether some of what waits for a lane in a class may have another, and some not."""

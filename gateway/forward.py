@@ -77,10 +77,14 @@ class Forwarder:
                 wanted[lane] += ready - granted
                 if granted < want:
                     # Some at a time: a wake for every token would make batches of one.
-                    some = planned[lane] + min(want - granted, max(1, int(lane.lease.rate * _PACE_S)))
-                    wait = min(wait, lane.wait(monotonic, some))
+                    some = min(want - granted, max(1, int(lane.lease.rate * _PACE_S)))
+                    wait = min(wait, lane.wait(monotonic, planned[lane] + some))
                 if granted:
-                    chosen.append((slot, self._take(slot, waiting, granted, now)))
+                    parts = self._take(slot, waiting, granted, now)
+                    if parts:
+                        chosen.append((slot, parts))
+                    if len(parts) < granted:  # some stepped aside: there are tokens for who is behind them
+                        wait = 0.0
         for lane in {slot.lane for slot in slots}:
             lane.lease.want(wanted[lane])
         return chosen, wait
@@ -141,7 +145,7 @@ class Forwarder:
         """Move what waits for a lane that is down to its next lanes, as far as it has any; True if there is more."""
         more = False
         for queue in slot.queues:
-            if not queue.owned or queue.fenced:
+            if not queue.owned or queue.fenced or not self._failover.has_way(slot.lane.name, queue.class_):
                 continue
             if queue.records and len(queue.ready) < self._batch:
                 self._admit(queue, self._batch, now)
@@ -176,7 +180,10 @@ class Forwarder:
             return False
         outcome = queue.recovered.get(flight.offset)
         if outcome is not None:
-            if outcome.kind == "o":
+            gone = outcome.lane and not self._failover.knows(
+                outcome.lane
+            )  # it moved to a lane that was then taken away
+            if outcome.kind == "o" or gone:
                 flight.opened = flight.intended = True
                 flight.ids = list(outcome.ids) if len(outcome.ids) > 1 else []
                 return True

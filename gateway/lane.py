@@ -72,8 +72,11 @@ class Lane:
         """Return the seconds after which to ask again for so many tokens; infinite only while the lane is paused or stopped."""
         if self.stopped or not self.config.rate:
             return inf
+        tokens = self.tokens(now)
+        # What is spoken for will be taken this turn: beyond a whole burst of it a wait would be none, and the next turn empty.
+        beyond = max(0, parts - tokens.burst) / (self.lease.rate or 1.0)
         # Whoever gives way, or has no share yet, has no rate at the moment, and nobody says when there is one again.
-        return min(SLICE_S, self.tokens(now).wait(now, parts))
+        return min(SLICE_S, tokens.wait(now, parts) + beyond)
 
     def failure(self, answer: Answer, now: float) -> Failure:
         """Return what an answer that is no acceptance asks for, and count it."""

@@ -170,7 +170,9 @@ class Settler:
 
     def defer(self, flight: Flight, seconds: float, now: float) -> None:
         """Let a message of which nothing was written step aside for so long; its parts are dropped in their turn."""
-        self._turn.settle(flight, Outcome("w", now, due=now + seconds, attempt=flight.message.attempt))
+        self._turn.settle(
+            flight, Outcome("w", now, flight.message.accepted_ids, due=now + seconds, attempt=flight.message.attempt)
+        )
 
     def move(self, flight: Flight, now: float) -> bool:
         """Send a message of which nothing is under way to its next lane; False if it has none."""
@@ -289,7 +291,9 @@ class Settler:
     def _again(self, flight: Flight, failure: Failure, now: float) -> Outcome:
         ids = tuple(flight.ids)
         lane = flight.queue.slot.lane.config
-        if failure.disposition is Disposition.THROTTLED:  # this person only: no attempt was counted, the lane goes on
+        if (
+            failure.disposition is Disposition.THROTTLED
+        ):  # this person only: whatever the limit of attempts, the lane goes on
             return Outcome("r", now, ids, failure.code, "", len(ids), now + (failure.after or FIRST_S))
         held = failure.after if failure.disposition is Disposition.HOLD else None
         due = next_attempt(

@@ -1,0 +1,158 @@
+"""Where a message goes next, and in which partition it waits there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from gateway.config import Config
+from gateway.failover import Failover, topic_of
+from gateway.model import TrafficClass
+from gateway.routing import Router
+from tests.support.dispatching import configured, message, messages
+
+LANES = {"andina": {}, "brava": {}, "caribe": {}}
+MEXICO = {"to": "+525512345678"}
+
+
+def failover_of(config: Config) -> Failover:
+    return Failover(config.kafka, config.lanes, Router(config.routes, config.lanes, config.operators))
+
+
+def failover(*routes: dict[str, Any], lanes: dict[str, Any] | None = None, down: str = "") -> Failover:
+    one = failover_of(configured({**LANES, **(lanes or {})}, routes))
+    one.down = frozenset(down.split())
+    return one
+
+
+RANKED = {"lanes": ["andina", "brava", "caribe"]}
+
+
+@pytest.mark.parametrize(
+    ("down", "tried", "lane", "following"),
+    [
+        ("", (), "andina", "brava"),
+        ("", (), "brava", "andina"),
+        ("brava", (), "andina", "caribe"),
+        ("brava caribe", (), "andina", ""),
+        ("", ("brava",), "andina", "caribe"),
+        ("", ("brava", "caribe"), "andina", ""),
+        ("andina", (), "andina", "brava"),
+        ("caribe", ("andina",), "brava", ""),
+    ],
+)
+def test_the_next_lane_is_the_best_that_can_have_it(
+    down: str, tried: tuple[str, ...], lane: str, following: str
+) -> None:
+    """Neither down, nor one that did not want it, nor the one where it is."""
+    assert failover(RANKED, down=down).next_lane(message(tried=tried), lane) == following
+
+
+def test_a_lane_alone_has_no_next_one() -> None:
+    """What waits for it goes on waiting."""
+    assert failover({"lane": "andina"}).next_lane(message(), "andina") == ""
+
+
+def test_what_no_route_fits_any_more_has_no_next_lane() -> None:
+    """A reload may have taken its route away."""
+    config = configured(LANES)
+    one = Failover(config.kafka, config.lanes, Router([], config.lanes))
+    assert one.next_lane(message(), "andina") == ""
+
+
+def test_the_route_is_that_of_the_message() -> None:
+    """Its number, tenant, sender, class and operator."""
+    one = failover(
+        {"lanes": ["andina", "caribe"], "prefix": "+52"},
+        {"lanes": ["andina", "caribe"], "tenant": "tienda"},
+        {"lanes": ["andina", "caribe"], "class": "otp"},
+        {"lanes": ["andina", "caribe"], "operator": "732101"},
+        {"lanes": ["andina", "brava"]},
+    )
+    others: list[dict[str, Any]] = [MEXICO, {"tenant": "tienda"}, {"class_": TrafficClass.OTP}, {"operator": "732101"}]
+    assert one.next_lane(message(), "andina") == "brava"
+    assert {one.next_lane(message(**other), "andina") for other in others} == {"caribe"}
+
+
+def test_people_keep_to_one_of_several_next_lanes() -> None:
+    """By weight over many of them, and the same in every process."""
+    route = {"lanes": ["andina", {"brava": 3, "caribe": 1}]}
+    first, second = failover(route), failover(route)
+    lanes = [first.next_lane(each, "andina") for each in messages(400)]
+    assert lanes == [second.next_lane(each, "andina") for each in messages(400)]
+    assert Counter(lanes)["brava"] == pytest.approx(300, abs=40)
+
+
+def test_what_waits_on_a_lane_that_its_route_has_left_goes_to_the_new_one() -> None:
+    """The operator is down for good, the file names another, and the queue is not stranded."""
+    assert failover({"lane": "brava"}, down="andina").next_lane(message(), "andina") == "brava"
+
+
+# Mixed lanes.
+
+
+@pytest.mark.parametrize(
+    ("routes", "mixed"),
+    [
+        ([{"lane": "andina"}], False),
+        ([RANKED], False),
+        ([{"lane": "andina", "prefix": "+52"}, RANKED], True),
+        ([{"lane": "brava", "prefix": "+52"}, RANKED], False),
+        ([{"lane": "andina", "class": "otp"}, {**RANKED, "class": "bulk"}], False),
+    ],
+)
+def test_a_lane_is_mixed_when_some_of_its_messages_have_another(routes: list[dict[str, Any]], mixed: bool) -> None:
+    """In one class: then those that have none stand in the way of those that have one."""
+    config = configured(LANES)
+    names = failover(*routes).router.routes[: len(routes)]
+    one = Failover(config.kafka, config.lanes, Router(names, config.lanes))
+    assert one.is_mixed("andina", TrafficClass.BULK) is mixed
+
+
+# Addresses.
+
+
+def test_a_person_keeps_to_one_partition_within_the_lane() -> None:
+    """In every process, so that his messages keep their order."""
+    lanes = {"andina": {"binds": 4}}
+    first, second = failover(lanes=lanes), failover(lanes=lanes)
+    addresses = [first.address("andina", each) for each in messages(1000)]
+    assert addresses == [second.address("andina", each) for each in messages(1000, text="otra cosa", attempt=7)]
+    counts = Counter(addresses)
+    assert {partition for _, partition in counts} == {0, 1, 2, 3}
+    assert max(counts.values()) < 2 * 1000 / 4
+
+
+def test_classes_and_tenants_wait_in_topics_of_their_own() -> None:
+    """A tenant in that of his queue, whatever the person."""
+    one = failover(lanes={"andina": {"fair_queues": 8}})
+    assert one.address("andina", message(tenant=""))[0] == "recado.lane.andina.bulk"
+    assert one.address("andina", message(tenant="banco"))[0] == "recado.lane.andina.bulk-1"
+    assert one.address("andina", message(class_=TrafficClass.OTP, tenant="banco"))[0] == "recado.lane.andina.otp-1"
+    assert {one.address("andina", each)[0] for each in messages(50)} == {"recado.lane.andina.bulk-1"}
+
+
+def test_every_address_is_of_a_topic_that_there_is() -> None:
+    """Topics and partitions are those that the configuration creates."""
+    config = configured({"andina": {"binds": 3, "fair_queues": 5}, "brava": {"classes": ["bulk"]}})
+    one = failover_of(config)
+    topics = config.topics()
+    for tenant in (f"t{n}" for n in range(100)):
+        for class_ in TrafficClass:
+            topic, partition = one.address("andina", message(tenant=tenant, class_=class_))
+            assert partition < topics[topic]
+            assert topic == topic_of(config.kafka, config.lanes["andina"], class_, tenant)
+
+
+# Reload.
+
+
+def test_a_reload_changes_the_way() -> None:
+    """Of what is queued, too; what is down stays down."""
+    one = failover(RANKED, down="brava")
+    config = configured({**LANES, "andina": {"binds": 2}}, [{"lanes": ["andina", "brava", "caribe"]}])
+    one.configure(config.lanes, Router(config.routes, config.lanes))
+    assert one.next_lane(message(), "andina") == "caribe"
+    assert {one.address("andina", each)[1] for each in messages(50)} == {0, 1}

@@ -1,0 +1,484 @@
+"""From records to the parts that are written: what is admitted, chosen, sent aside, moved away, and recovered."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from gateway.config import Config
+from gateway.flight import SPAN
+from gateway.ledger import Outcome
+from gateway.model import TrafficClass, encode_message
+from gateway.settle import LANE_DOWN
+from smpp.constants import CommandStatus
+from tests.support.dispatching import (
+    NOW,
+    Line,
+    begin,
+    configured,
+    ids,
+    long_text,
+    message,
+    messages,
+    port_of,
+    put,
+    queue_of,
+    record,
+    works,
+)
+
+OTP, TRANSACTIONAL = TrafficClass.OTP, TrafficClass.TRANSACTIONAL
+RTHROTTLED, RINVDSTADR = int(CommandStatus.ESME_RTHROTTLED), int(CommandStatus.ESME_RINVDSTADR)
+PAUSED = {"tenant": {"capped": 0}}
+"""A cap that lets nothing of one tenant through."""
+
+
+def alone(**andina: Any) -> Config:
+    return configured({"andina": andina})
+
+
+def two_lanes(**andina: Any) -> Config:
+    return configured({"andina": andina, "brava": {}}, [{"lanes": ["andina", "brava"]}])
+
+
+def mixed(**andina: Any) -> Config:
+    """Messages to Mexico have no other lane, all others have."""
+    return configured(
+        {"andina": andina, "brava": {}}, [{"lane": "andina", "prefix": "+52"}, {"lanes": ["andina", "brava"]}]
+    )
+
+
+def mexican(message_id: str, **changes: Any) -> Any:
+    return message(message_id, to="+525512345678", **changes)
+
+
+# Admitting.
+
+
+def test_a_record_that_cannot_be_read_is_dead_and_the_next_goes_on() -> None:
+    """It is settled with what is wrong with it."""
+    one = Line(alone())
+    queue = one.queue("andina")
+    begin(queue, [record(queue.tp.topic, 0, b"{"), record(queue.tp.topic, 1, encode_message(message()))])
+    assert ids(one.write()) == ["m"]
+    ((flight, outcome),) = one.turn.settled
+    assert (flight.offset, outcome.kind) == (0, "p")
+    assert outcome.error_text
+
+
+def test_a_text_that_the_lane_cannot_carry_has_failed() -> None:
+    """Another lane's message, or another configuration's."""
+    one = Line(alone(alphabets=["gsm7"]))
+    put(one.queue("andina"), message("a", text="日本"), message("b"))
+    assert ids(one.write()) == ["b"]
+    assert (one.outcomes["a"].kind, one.outcomes["a"].error_code) == ("f", "text")
+
+
+def test_no_more_is_admitted_than_a_lost_ledger_could_account_for() -> None:
+    """Beyond the committed offset, until more is committed."""
+    one = Line(alone(window=100))
+    queue = one.queue("andina")
+    begin(queue, [record(queue.tp.topic, SPAN + n, encode_message(message(f"m{n}"))) for n in (-1, 0)])
+    assert ids(one.write()) == ["m-1"]
+    queue.advance(1)
+    assert ids(one.write()) == ["m0"]
+
+
+def test_only_the_parts_that_were_not_accepted_are_written() -> None:
+    """Of a message that comes again."""
+    one = Line(alone())
+    put(one.queue("andina"), message(text=long_text(3), accepted_ids=("id-0", "", "id-2")))
+    assert [part.number for part in one.write()] == [1]
+
+
+def test_accepted_ids_of_another_text_say_nothing() -> None:
+    """Their number is not that of its parts."""
+    one = Line(alone())
+    put(one.queue("andina"), message(text=long_text(3), accepted_ids=("id-0", "")))
+    assert [part.number for part in one.write()] == [0, 1, 2]
+
+
+def test_what_will_be_written_next_is_encoded_ahead() -> None:
+    """A window's worth, so that the room that an answer makes is used at once."""
+    one = Line(alone(window=10))
+    queue = one.queue("andina")
+    put(queue, *messages(30))
+    one.write()
+    one.forwarder.refill(one.slots.values(), NOW)
+    assert (len(queue.ready), len(queue.records)) == (10, 10)
+
+
+# Choosing.
+
+
+def test_a_window_is_filled_and_not_more() -> None:
+    """What is answered makes room."""
+    one = Line(alone(window=10))
+    put(one.queue("andina"), *messages(30))
+    parts = one.write()
+    assert ids(parts) == [f"m{n}" for n in range(10)]
+    assert one.write() == []
+    one.answer(parts[:3])
+    assert ids(one.write()) == ["m10", "m11", "m12"]
+
+
+def test_intents_and_claims_are_noted_before_the_write() -> None:
+    """The intent is behind the last offset; a claim carries where the record came from and where it is."""
+    one = Line(alone())
+    queue = one.queue("andina")
+    put(queue, message("a", attempt=2), message("b", text=long_text(2), source="0:7:1"))
+    one.choose()
+    assert queue.entry.intent == 2
+    topic = queue.name
+    assert one.turn.claims == ["banco/a/2", f"0:7:0|{topic}:0", "banco/b/1", f"0:7:1|{topic}:1"]
+    assert list(one.turn.touched) == [topic]
+
+
+def test_what_bounced_is_in_doubt_again_when_it_is_written_again() -> None:
+    """The ledger forgets that it was open; no second claim."""
+    one = Line(alone(errors={"ESME_RTHROTTLED": {"disposition": "throttled", "after_s": 0}}))
+    queue = one.queue("andina")
+    put(queue, message())
+    one.answer(one.write(), RTHROTTLED)
+    one.turn.touched.clear()
+    while not one.write():
+        pass
+    assert queue.entry.rewritten == [0, 0]
+    assert list(one.turn.touched) == [queue.name]
+    assert len(one.turn.claims) == 2
+
+
+def test_urgent_classes_are_written_first_and_others_have_their_reserve() -> None:
+    """Of a window of a hundred five are for bulk."""
+    one = Line(alone(window=100))
+    put(one.queue("andina", "bulk"), *messages(200))
+    put(one.queue("andina", "otp"), *[message(f"otp{n}", class_=OTP) for n in range(200)])
+    parts = one.write()
+    assert [part.flight.message.class_ for part in parts] == ["otp"] * 95 + ["bulk"] * 5
+
+
+def test_fair_queues_share_what_their_class_is_given() -> None:
+    """Whoever has a few is not behind whoever has many."""
+    one = Line(alone(window=40, fair_queues=2))
+    put(one.queue("andina", "bulk", 0), *messages(500, tenant="many"))
+    put(one.queue("andina", "bulk", 1), *[message(f"few{n}", tenant="few") for n in range(20)])
+    written = ids(one.write())
+    assert sum(each.startswith("few") for each in written) == 20
+
+
+def test_slots_of_a_lane_share_its_tokens() -> None:
+    """Together they choose no more than there are, and take turns at being first."""
+    one = Line(alone(binds=2, rate=100, burst=5, window=10))
+    first, second = one.queue("andina"), one.slot("andina", 1)
+    put(first, *messages(50))
+    put(queue_of(second), *messages(50))
+    chosen, _ = one.forwarder.choose(one.slots.values(), NOW)
+    assert sum(len(parts) for _, parts in chosen) == 5
+    firsts = {one.forwarder.choose(one.slots.values(), NOW)[0][0][0].index for _ in range(4)}
+    assert firsts == {0, 1}
+
+
+def test_a_bind_that_is_down_is_given_nothing() -> None:
+    """Its messages wait unread."""
+    one = Line(alone())
+    queue = one.queue("andina")
+    put(queue, *messages(5))
+    port_of(one.slot("andina")).bound = False
+    assert one.choose() == []
+    assert len(queue.records) == 5
+
+
+def test_queues_that_are_not_ours_or_fenced_are_left_alone() -> None:
+    """Between a revoke and an assignment, and when another worker has them."""
+    for attribute, value in (("owned", False), ("fenced", True)):
+        one = Line(alone())
+        queue = one.queue("andina")
+        put(queue, message())
+        setattr(queue, attribute, value)
+        assert one.choose() == []
+
+
+def test_the_lease_is_told_what_else_could_be_written() -> None:
+    """So that this process gets more of the contract, if it is to be had."""
+    one = Line(alone(rate=100, burst=5, window=50))
+    put(one.queue("andina"), *messages(30))
+    one.choose()
+    assert one.lanes["andina"].lease._wanted == 25
+
+
+def test_whoever_lacks_tokens_is_told_when_there_are_more() -> None:
+    """Soon; and nobody is woken for what needs no tokens."""
+    one = Line(alone(rate=100, burst=5, window=50))
+    put(one.queue("andina"), *messages(30))
+    one.lanes["andina"].lease.take(len(one.choose()), time.monotonic())
+    _, wait = one.forwarder.choose(one.slots.values(), NOW)
+    assert 0 < wait <= 1
+    idle = Line(alone())
+    put(idle.queue("andina"), *messages(3))
+    assert idle.forwarder.choose(idle.slots.values(), NOW)[1] == float("inf")
+
+
+def test_after_a_throttle_somebody_wakes_when_the_pause_is_over() -> None:
+    """All of the window bounced, and nothing else happens: the lane must not stand still."""
+    one = Line(alone())
+    put(one.queue("andina"), *messages(3))
+    one.answer(one.write(), RTHROTTLED)
+    _, wait = one.forwarder.choose(one.slots.values(), NOW)
+    assert wait <= 60
+
+
+# Too late.
+
+
+def test_what_expired_is_not_written() -> None:
+    """It makes its claim, since it may be a second copy, which has its end already."""
+    one = Line(alone())
+    put(one.queue("andina"), message("a", expires_at=NOW - 1), message("b", expires_at=NOW + 60))
+    assert ids(one.write()) == ["b"]
+    assert [flight.message.message_id for flight in one.turn.expired] == ["a"]
+    assert one.turn.claims[0] == "banco/a/1"
+
+
+def test_what_was_written_in_part_is_completed_after_its_time() -> None:
+    """Half a message is worth less than a late one."""
+    one = Line(alone(window=1))
+    put(one.queue("andina"), message(text=long_text(2), expires_at=NOW + 10))
+    one.answer(one.write())
+    assert [part.number for part in one.write(NOW + 11)] == [1]
+
+
+# Caps and holds.
+
+
+def test_a_capped_message_steps_aside_before_anything_is_intended() -> None:
+    """No intent, no claim, no token: it is as if it had not come yet."""
+    one = Line(alone(caps=PAUSED))
+    queue = one.queue("andina")
+    put(queue, message(tenant="capped", attempt=3))
+    assert one.choose() == []
+    assert one.outcomes == {"m": Outcome("w", NOW, due=NOW + 60, attempt=3)}
+    assert queue.entry.intent == -1
+    assert one.turn.claims == []
+
+
+def test_those_behind_a_capped_message_go_on() -> None:
+    """In the same turn."""
+    one = Line(alone(caps=PAUSED))
+    put(one.queue("andina"), message("a", tenant="capped"), message("b"), message("c", tenant="capped"), message("d"))
+    assert ids(one.choose()) == ["b", "d"]
+
+
+def test_all_parts_of_a_capped_message_step_aside_with_it() -> None:
+    """As one."""
+    one = Line(alone(caps=PAUSED))
+    put(one.queue("andina"), message("a", tenant="capped", text=long_text(3)), message("b"))
+    assert ids([*one.write(), *one.write()]) == ["b"]
+    assert len(one.turn.settled) == 1
+
+
+def test_a_capped_message_keeps_what_an_earlier_attempt_got_accepted() -> None:
+    """The person would get those parts twice."""
+    one = Line(alone(caps=PAUSED))
+    put(one.queue("andina"), message(tenant="capped", text=long_text(2), accepted_ids=("id-0", "")))
+    one.choose()
+    assert one.outcomes["m"].ids == ("id-0", "")
+
+
+def test_what_bounced_does_not_ask_its_caps_again() -> None:
+    """It has their tokens, and a claim."""
+    one = Line(alone(caps={"tenant": {"banco": 1000}}))
+    queue = one.queue("andina")
+    put(queue, message())
+    while not (parts := one.write()):
+        if not queue.ready:
+            one.turn.settled.clear()
+            put(queue, message())
+    one.answer(parts, RTHROTTLED)
+    one.lanes["andina"].gate.hold("sender", "89000", float("inf"))
+    one.choose()
+    assert one.outcomes == {}
+
+
+async def test_a_backlog_of_capped_messages_steps_aside_without_waiting(store_url: str, namespace: str) -> None:
+    """A window at a time, but turn after turn: whoever stands behind a thousand of them is written at once."""
+    config = configured({"andina": {"caps": PAUSED}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        queue = await site.queue("andina")
+        put(queue, *messages(1000, tenant="capped"), message("free"))
+        await site.turns(most=500)
+        assert ids(site.written("andina")) == ["free"]
+
+
+# A lane that is down.
+
+
+def test_what_waits_for_a_lane_that_is_down_moves_to_the_next() -> None:
+    """In its order, as the same attempt: nothing was written."""
+    one = Line(two_lanes())
+    put(one.queue("andina"), *messages(5))
+    port_of(one.slot("andina")).bound = False
+    one.failover.down = {"andina"}
+    assert one.choose() == []
+    assert list(one.outcomes) == [f"m{n}" for n in range(5)]
+    assert set(map(repr, one.outcomes.values())) == {
+        repr(Outcome("m", NOW, error_code=LANE_DOWN, lane="brava", attempt=1))
+    }
+
+
+def test_a_long_queue_moves_turn_by_turn() -> None:
+    """A batch at a time, and there is reason for the next turn as long as there is more."""
+    one = Line(two_lanes(), batch=10)
+    put(one.queue("andina"), *messages(25))
+    one.failover.down = {"andina"}
+    port_of(one.slot("andina")).bound = False
+    waits = [one.forwarder.choose(one.slots.values(), NOW)[1] for _ in range(4)]
+    assert waits[:2] == [0, 0]
+    assert waits[3] == float("inf")
+    assert list(one.outcomes) == [f"m{n}" for n in range(25)]
+
+
+def test_what_is_under_way_on_a_lane_that_is_down_stays() -> None:
+    """Written parts may be accepted; so does what is in doubt, and what was accepted in part."""
+    one = Line(two_lanes(window=3))
+    queue = one.queue("andina", "otp")
+    put(queue, message("flying", text=long_text(4), class_=OTP), message("free", class_=OTP))
+    one.write()
+    one.forwarder.refill(one.slots.values(), NOW)
+    one.failover.down = {"andina"}
+    one.choose()
+    assert list(one.outcomes) == ["free"]
+    assert ids(queue.ready) == ["flying"]
+
+    doubtful = Line(two_lanes())
+    queue = doubtful.queue("andina", "otp")
+    put(queue, message("silent", class_=OTP), message("half", text=long_text(2), class_=OTP))
+    silent, accepted, silent_too = doubtful.write()
+    doubtful.settler.unanswered([silent, silent_too], NOW)
+    doubtful.answer([accepted])
+    doubtful.failover.down = {"andina"}
+    port_of(doubtful.slot("andina")).bound = False
+    doubtful.choose()
+    assert doubtful.outcomes == {}
+    assert ids(queue.ready) == ["silent", "half"]
+
+
+def test_without_another_lane_all_stay() -> None:
+    """In their order, and nobody turns in circles."""
+    one = Line(alone())
+    queue = one.queue("andina")
+    put(queue, *messages(30))
+    one.failover.down = {"andina"}
+    port_of(one.slot("andina")).bound = False
+    chosen, wait = one.forwarder.choose(one.slots.values(), NOW)
+    assert (chosen, wait, one.outcomes) == ([], float("inf"), {})
+    assert [record.offset for record in queue.records] == list(range(30))
+
+
+def test_those_without_another_lane_make_way_for_those_with_one() -> None:
+    """Where both wait in one queue: they step aside, the others move, and none is lost."""
+    one = Line(mixed(window=10), batch=20)
+    put(one.queue("andina"), *[mexican(f"mx{n}") for n in range(50)], *[message(f"co{n}") for n in range(50)])
+    one.failover.down = {"andina"}
+    port_of(one.slot("andina")).bound = False
+    for _ in range(30):
+        one.choose()
+    moved = [each for each, outcome in one.outcomes.items() if outcome.kind == "m"]
+    aside = {each: outcome for each, outcome in one.outcomes.items() if outcome.kind == "w"}
+    staying = ids(one.slot("andina").queues[0].ready)
+    assert moved == [f"co{n}" for n in range(50)]
+    assert sorted([*aside, *staying]) == sorted(f"mx{n}" for n in range(50))
+    assert {(outcome.due, outcome.attempt) for outcome in aside.values()} == {(NOW + 300, 1)}
+
+
+def test_nobody_steps_aside_while_nobody_waits_behind() -> None:
+    """A few that have no other lane wait for theirs to come back, rather than for the ladder."""
+    one = Line(mixed())
+    put(one.queue("andina"), *[mexican(f"mx{n}") for n in range(50)])
+    one.failover.down = {"andina"}
+    port_of(one.slot("andina")).bound = False
+    one.choose()
+    assert one.outcomes == {}
+
+
+def test_a_class_of_which_none_has_another_lane_does_not_step_aside() -> None:
+    """It would wait minutes in the ladder for nobody's sake, and be late when the lane comes back."""
+    config = configured(
+        {"andina": {"window": 10}, "brava": {}},
+        [{"lane": "andina", "class": "otp"}, {"lanes": ["andina", "brava"], "class": "bulk"}],
+    )
+    one = Line(config, batch=20)
+    put(one.queue("andina", "otp"), *[message(f"otp{n}", class_=OTP) for n in range(50)])
+    one.failover.down = {"andina"}
+    port_of(one.slot("andina")).bound = False
+    for _ in range(5):
+        one.choose()
+    assert one.outcomes == {}
+
+
+def test_what_moves_is_not_also_written() -> None:
+    """A bind may come up in the very turn in which its lane still counts as down."""
+    one = Line(two_lanes())
+    put(one.queue("andina"), *messages(5))
+    one.failover.down = {"andina"}
+    assert one.choose() == []
+    assert len(one.outcomes) == 5
+
+
+# After a crash.
+
+
+def recovered(outcomes: dict[int, Outcome], *several: Any, class_: str = "bulk", intent: int = 10) -> Line:
+    """A line of which an earlier owner has intended to write everything below `intent`."""
+    one = Line(alone())
+    queue = one.queue("andina", class_)
+    queue.recovered = outcomes
+    queue.recover_before = intent
+    put(queue, *several)
+    return one
+
+
+def test_what_has_an_outcome_is_published_again_and_not_written() -> None:
+    """Of every kind."""
+    outcomes = {
+        n: Outcome(kind, 1.0, due=2.0, lane="andina", attempt=1) for n, kind in enumerate(("s", "f", "r", "w", "m"))
+    }
+    one = recovered(outcomes, *messages(5))
+    assert one.choose() == []
+    assert [outcome for _, outcome in one.turn.settled] == list(outcomes.values())
+    assert one.turn.touched == {}
+
+
+def test_what_is_open_is_written() -> None:
+    """Only the parts that were not accepted; no claim, the earlier owner's holds."""
+    one = recovered({0: Outcome("o", 1.0, ("id-0", ""), parts=2)}, message(text=long_text(2)))
+    (part,) = one.choose()
+    assert part.number == 1
+    assert one.turn.claims == []
+    assert one.slot("andina").queues[0].entry.rewritten == [0, 0]
+
+
+@pytest.mark.parametrize(("class_", "written", "kind"), [("otp", ["m"], None), ("bulk", [], "u")])
+def test_what_is_in_doubt_is_as_its_class_wants(class_: str, written: list[str], kind: str | None) -> None:
+    """Sent again, or reported."""
+    one = recovered({}, message(class_=TrafficClass(class_)), class_=class_)
+    assert ids(one.choose()) == written
+    outcome = one.outcomes.get("m")
+    assert (outcome and outcome.kind) == kind
+    if outcome:
+        assert outcome.error_code == "crash"
+
+
+def test_what_is_beyond_the_intent_is_written_with_its_claim() -> None:
+    """It was certainly never written."""
+    one = recovered({}, *messages(3), intent=2)
+    assert ids(one.choose()) == ["m2"]
+    assert one.turn.claims[0] == "banco/m2/1"
+
+
+def test_what_moved_to_a_lane_that_there_is_no_more_is_written_here() -> None:
+    """It crashed before it moved, and the file has changed: this lane has not accepted it, so it is as good as open."""
+    one = recovered({0: Outcome("m", 1.0, error_code="ESME_RINVDSTADR", lane="gone", attempt=2)}, message())
+    assert ids(one.choose()) == ["m"]
+    assert one.outcomes == {}

@@ -1,0 +1,280 @@
+"""From jobs to messages on lane topics: where each goes, what is refused, and what waits for its time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from gateway.config import Config
+from gateway.delay import Ladder
+from gateway.failover import Failover
+from gateway.intake import Intake
+from gateway.lane import Lane
+from gateway.model import Dead, Event, EventStatus, Message, decode_event, decode_message
+from gateway.outbox import Outbox, partition_of
+from gateway.routing import Router
+from tests.support.dispatching import Broker, configured, record
+
+JOBS = TopicPartition("recado.jobs", 0)
+TO = "+573001234567"
+
+
+class Consumer:
+    """What a consumer of aiokafka's is to intake: brings these records once, and notes what is committed."""
+
+    def __init__(self) -> None:
+        self.records: list[ConsumerRecord] = []
+        self.committed: dict[TopicPartition, int] = {}
+
+    async def getmany(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        await asyncio.sleep(0)
+        records, self.records = self.records, []
+        return {JOBS: records} if records else {}
+
+    async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        self.committed.update(positions)
+
+    def assignment(self) -> set[TopicPartition]:
+        return {JOBS}
+
+
+class Desk:
+    """An intake over a broker that keeps what it is sent."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.consumer = Consumer()
+        self.broker = Broker()
+        self.failover = Failover(config.kafka, config.lanes, Router(config.routes, config.lanes, config.operators))
+        self.intake = Intake(
+            consumer=self.consumer,
+            outbox=Outbox(self.broker),
+            kafka=config.kafka,
+            ladder=Ladder({1: ("delay.1", 1), 60: ("delay.60", 1)}),
+            failover=self.failover,
+            lanes={name: Lane(lane, 0.0) for name, lane in config.lanes.items()},
+        )
+
+    async def take(self, *values: bytes) -> None:
+        """Take these records, and stop as a worker does: with everything committed."""
+        self.consumer.records = [record(JOBS.topic, 7 + n, value) for n, value in enumerate(values)]
+        self.intake.stop()
+        await self.intake.run()
+
+    def events(self, status: EventStatus) -> list[Event]:
+        events = [decode_event(value) for _, value in self.broker.records["recado.events", 0]]
+        return [event for event in events if event.status is status]
+
+    def messages(self) -> dict[tuple[str, int], list[Message]]:
+        """What waits for lanes, by topic and partition."""
+        return {
+            where: [decode_message(value) for _, value in records]
+            for where, records in self.broker.records.items()
+            if records and where[0].startswith("recado.lane.")
+        }
+
+    def lanes(self) -> dict[str, str]:
+        """The lane of each message, by the message's id."""
+        return {
+            each.message_id: topic.split(".")[2] for (topic, _), several in self.messages().items() for each in several
+        }
+
+
+def job(*to: str, **changes: Any) -> bytes:
+    recipients = [{"to": each} for each in to or (TO,)]
+    return json.dumps({"job_id": "j", "text": "Hola", "recipients": recipients} | changes).encode()
+
+
+async def taken(config: Config, *values: bytes, down: str = "") -> Desk:
+    desk = Desk(config)
+    desk.failover.down = frozenset(down.split())
+    await desk.take(*values)
+    return desk
+
+
+ALONE = configured({"andina": {}})
+RANKED = configured({"andina": {}, "brava": {}, "caribe": {}}, [{"lanes": ["andina", "brava"]}])
+
+
+async def test_a_recipient_becomes_a_message_on_its_lane() -> None:
+    """With all that the job says of it, and where it came from."""
+    more = {
+        "tenant": "banco",
+        "campaign": "c",
+        "sender": "89000",
+        "class": "otp",
+        "expires_at": "2100-01-01T00:00:00Z",
+        "text": "Hola {a}",
+        "recipients": [{"to": TO, "message_id": "mine", "params": {"a": "Ana"}, "operator": "732-101"}],
+    }
+    desk = await taken(ALONE, job(**more))
+    (one,) = desk.messages()["recado.lane.andina.otp", 0]
+    assert (one.message_id, one.to, one.text, one.sender, one.job_id) == ("mine", TO, "Hola Ana", "89000", "j")
+    assert (one.tenant, one.campaign, one.class_, one.operator) == ("banco", "c", "otp", "732101")
+    assert (one.source, one.attempt, one.tried, one.expires_at) == ("0:7:0", 1, (), 4102444800.0)
+    (accepted,) = desk.events(EventStatus.ACCEPTED)
+    assert (accepted.recipients, accepted.rejected) == (1, 0)
+    assert desk.consumer.committed == {JOBS: 8}
+
+
+# Lanes.
+
+
+@pytest.mark.parametrize(
+    ("down", "lane"), [("", "andina"), ("andina", "brava"), ("brava", "andina"), ("andina brava", "andina")]
+)
+async def test_a_lane_that_is_down_is_passed_over(down: str, lane: str) -> None:
+    """With all of them down a message waits best where it would otherwise go."""
+    desk = await taken(RANKED, job(), down=down)
+    assert desk.lanes() == {"j:0": lane}
+
+
+async def test_a_lane_alone_is_waited_for_while_it_is_down() -> None:
+    """There is nowhere else, and nothing is refused for it."""
+    desk = await taken(ALONE, job(), down="andina")
+    assert desk.lanes() == {"j:0": "andina"}
+
+
+async def test_recipients_of_one_job_go_by_their_own_routes() -> None:
+    """By number and operator."""
+    routes = [{"lane": "brava", "prefix": "+52"}, {"lane": "caribe", "operator": "claro"}]
+    config = configured({"andina": {}, "brava": {}, "caribe": {}}, routes, operators={"claro": ["732101"]})
+    recipients = [
+        {"to": TO},
+        {"to": "+525512345678"},
+        {"to": TO, "operator": "claro"},
+        {"to": TO, "operator": "732101"},
+    ]
+    desk = await taken(config, job(recipients=recipients))
+    assert desk.lanes() == {"j:0": "andina", "j:1": "brava", "j:2": "caribe", "j:3": "caribe"}
+
+
+async def test_a_person_keeps_to_one_partition() -> None:
+    """That of the number, whatever else is in the job."""
+    people = [f"+57300{n:07d}" for n in range(50)]
+    desk = await taken(configured({"andina": {"binds": 4}}), job(*people))
+    for (_, partition), several in desk.messages().items():
+        assert {partition_of(each.to.encode(), 4) for each in several} == {partition}
+    assert len(desk.messages()) == 4
+
+
+async def test_a_tenant_waits_in_its_queue() -> None:
+    """In a topic of its own beside others'."""
+    config = configured({"andina": {"fair_queues": 8}})
+    desk = await taken(config, job(tenant="banco"), job(tenant="señal".replace("ñ", "n")))
+    assert len(desk.messages()) == 2
+    assert ("recado.lane.andina.bulk-1", 0) in desk.messages()
+
+
+# Refused.
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "code"),
+    [
+        (ALONE, {"recipients": [{"to": "12"}]}, "number"),
+        (configured({"andina": {"classes": ["otp"]}}), {}, "route"),
+        (ALONE, {"expires_at": "2001-01-01T00:00:00Z"}, "expired"),
+        (ALONE, {"text": "Hola {a}"}, "parameter"),
+        (ALONE, {"text": "a" * 1000}, "parts"),
+        (configured({"andina": {"alphabets": ["gsm7"]}}), {"text": "日本"}, "text"),
+    ],
+)
+async def test_a_recipient_that_cannot_be_is_rejected_with_its_reason(
+    config: Config, changes: dict[str, Any], code: str
+) -> None:
+    """An event for it, and the job is counted with it."""
+    desk = await taken(config, job(**changes))
+    (rejected,) = desk.events(EventStatus.REJECTED)
+    assert (rejected.message_id, rejected.error_code) == ("j:0", code)
+    (accepted,) = desk.events(EventStatus.ACCEPTED)
+    assert (accepted.recipients, accepted.rejected) == (1, 1)
+    assert desk.messages() == {}
+    assert desk.intake.counts == {"rejected": 1, "messages": 0}
+
+
+async def test_one_bad_recipient_does_not_stop_the_others() -> None:
+    """Nor change their ids."""
+    desk = await taken(ALONE, job(TO, "12", "+573001234568"))
+    assert desk.lanes() == {"j:0": "andina", "j:2": "andina"}
+
+
+@pytest.mark.parametrize("value", [b"{", job(text=""), job(template="t"), job(job_id="")])
+async def test_what_is_no_job_is_dead_and_the_next_goes_on(value: bytes) -> None:
+    """By the schema, or because its fields make no sense together; with its octets and its place."""
+    desk = await taken(ALONE, value, job(job_id="good"))
+    ((_, dead),) = desk.broker.records["recado.dead", 0]
+    letter = msgspec.json.decode(dead, type=Dead)
+    assert (letter.topic, letter.offset, letter.value) == ("recado.jobs", 7, value)
+    assert desk.lanes() == {"good:0": "andina"}
+    assert desk.consumer.committed == {JOBS: 9}
+
+
+# Later.
+
+
+async def test_what_is_for_later_waits_on_the_ladder() -> None:
+    """For the topic of its lane, until its time."""
+    desk = await taken(ALONE, job(not_before="2100-01-01T00:00:00Z", tenant="banco"))
+    ((due, target, one),) = desk.broker.waiting("delay.60")
+    assert (due, target, one.message_id) == (4102444800.0, "recado.lane.andina.bulk", "j:0")
+    assert desk.messages() == {}
+    (accepted,) = desk.events(EventStatus.ACCEPTED)
+    assert (accepted.recipients, accepted.rejected) == (1, 0)
+
+
+async def test_a_time_that_has_passed_is_now() -> None:
+    """It goes at once."""
+    desk = await taken(ALONE, job(not_before="2001-01-01T00:00:00Z"))
+    assert desk.lanes() == {"j:0": "andina"}
+
+
+# Plans.
+
+
+async def test_a_fallback_is_filled_for_each_recipient() -> None:
+    """And travels with the message."""
+    fallback = [{"channel": "voice", "text": "Buenas {a}"}, {"text": "Adiós {a}", "sender": "1"}]
+    recipients = [{"to": TO, "params": {"a": "Ana"}}]
+    desk = await taken(ALONE, job(recipients=recipients, text="Hola {a}", fallback=fallback))
+    ((one,),) = desk.messages().values()
+    voice, sms = one.plan
+    assert voice.channel == "voice"
+    assert "Buenas Ana" in voice.content
+    assert (sms.channel, sms.sender, sms.text) == ("sms", "1", "Adiós Ana")
+
+
+# Crashes.
+
+
+async def test_nothing_is_committed_before_kafka_has_what_came_of_it() -> None:
+    """Messages and events; a crash in between repeats the job."""
+    desk = Desk(ALONE)
+    desk.broker.hold = asyncio.Event()
+    task = asyncio.create_task(desk.take(job()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert desk.consumer.committed == {}
+    desk.broker.hold.set()
+    await task
+    assert desk.consumer.committed == {JOBS: 8}
+
+
+async def test_a_job_that_is_read_again_gives_the_same_messages() -> None:
+    """Ids, sources and order, so that the claims know the copies."""
+    value = job(*[f"+57300{n:07d}" for n in range(1200)])
+    first, second = await taken(ALONE, value), await taken(ALONE, value)
+
+    def all_of(desk: Desk) -> list[tuple[str, str]]:
+        ((_, several),) = desk.messages().items()
+        return [(each.message_id, each.source) for each in several]
+
+    assert all_of(first) == all_of(second)
+    assert [each for each, _ in all_of(first)] == [f"j:{n}" for n in range(1200)]

@@ -1,0 +1,430 @@
+"""What answers, silence and late answers make of a message: outcomes, and what the ledger is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.config import Config
+from gateway.correlation import decode_sent
+from gateway.flight import Flight
+from gateway.ledger import Outcome
+from gateway.model import Step, TrafficClass
+from gateway.settle import LANE_DOWN
+from smpp.constants import CommandStatus
+from smpp.events import LateResponse, Response
+from tests.support.dispatching import NOW, Line, configured, ids, long_text, message, messages, port_of, put
+
+ROK, RTHROTTLED, RSYSERR = 0, int(CommandStatus.ESME_RTHROTTLED), int(CommandStatus.ESME_RSYSERR)
+RINVDSTADR, RINVSRCADR = int(CommandStatus.ESME_RINVDSTADR), int(CommandStatus.ESME_RINVSRCADR)
+RINVPASWD, RINVEXPIRY = int(CommandStatus.ESME_RINVPASWD), int(CommandStatus.ESME_RINVEXPIRY)
+OTP = TrafficClass.OTP
+
+
+def two_lanes(**andina: Any) -> Config:
+    """Two lanes, of which the first is preferred."""
+    return configured({"andina": andina, "brava": {}}, [{"lanes": ["andina", "brava"]}])
+
+
+def alone(**andina: Any) -> Config:
+    return configured({"andina": andina})
+
+
+def line(config: Config, *several: Any, class_: str = "bulk") -> Line:
+    """A line with these messages on `andina`, admitted and not yet written."""
+    one = Line(config)
+    put(one.queue("andina", class_), *several)
+    one.forwarder.refill(one.slots.values(), NOW)
+    return one
+
+
+def outcome_of(config: Config, command_status: int, **changes: Any) -> Outcome:
+    """What becomes of a message that is answered so."""
+    one = line(config, message(**changes))
+    one.answer(one.write(), command_status)
+    return one.outcomes["m"]
+
+
+# One part.
+
+
+def test_what_was_accepted_is_submitted_under_the_operators_id() -> None:
+    """And its receipt will be known: a row from the account and the id to the message."""
+    one = line(two_lanes(account="account"), message(attempt=2))
+    one.answer(one.write())
+    assert one.outcomes == {"m": Outcome("s", NOW, ("id-m-0",))}
+    key, row, ttl = one.turn.rows
+    sent = decode_sent(row)
+    assert (key, ttl) == ("d:account:id-m-0", 3600)
+    assert (sent.to, sent.message_id, sent.attempt, sent.lane, sent.id) == (message().to, "m", 2, "andina", "id-m-0")
+    assert one.told == [(0, "s")]
+
+
+def test_an_operator_without_ids_has_accepted_too() -> None:
+    """Its receipts could not be told apart, so none is waited for."""
+    one = line(alone(), message())
+    (part,) = one.write()
+    one.settler.answers([Response(part, ROK, "")], NOW)
+    assert one.outcomes == {"m": Outcome("s", NOW, ("",))}
+    assert one.turn.rows == []
+
+
+@pytest.mark.parametrize(
+    ("command_status", "kind", "code"),
+    [
+        (RSYSERR, "r", "ESME_RSYSERR"),
+        (RINVSRCADR, "r", "ESME_RINVSRCADR"),
+        (RINVEXPIRY, "f", "ESME_RINVEXPIRY"),
+        (RINVDSTADR, "f", "ESME_RINVDSTADR"),
+        (0x0411, "f", "0x00000411"),
+    ],
+)
+def test_what_a_refusal_makes_of_a_message(command_status: int, kind: str, code: str) -> None:
+    """By its disposition, on a lane alone; the code goes with it."""
+    outcome = outcome_of(alone(), command_status)
+    assert (outcome.kind, outcome.error_code, outcome.ids) == (kind, code, ("",))
+
+
+# RETRY.
+
+
+def test_a_retry_is_due_within_its_ceiling() -> None:
+    """A second at least, the code's own wait at most."""
+    dues = [outcome_of(alone(errors={"ESME_RSYSERR": {"disposition": "retry", "after_s": 30}}), RSYSERR).due
+            for _ in range(20)]  # fmt: skip
+    assert all(NOW + 1 <= due <= NOW + 31 for due in dues)
+    assert len(set(dues)) > 1
+
+
+@pytest.mark.parametrize(
+    ("lane", "rule", "attempt", "kind"),
+    [
+        ({"max_attempts": 3}, {}, 2, "r"),
+        ({"max_attempts": 3}, {}, 3, "f"),
+        ({"max_attempts": 3}, {"attempts": 2}, 2, "f"),
+        ({"max_attempts": 3}, {"attempts": 9}, 3, "f"),
+        ({}, {"attempts": 9}, 8, "r"),
+        ({}, {"attempts": 9}, 9, "f"),
+    ],
+)
+def test_attempts_end_at_the_lower_limit(lane: dict[str, Any], rule: dict[str, Any], attempt: int, kind: str) -> None:
+    """Of the lane's and the code's own; the attempts of every lane before count."""
+    config = alone(**lane, errors={"ESME_RSYSERR": {"disposition": "retry", **rule}})
+    outcome = outcome_of(config, RSYSERR, attempt=attempt)
+    assert outcome.kind == kind
+    if kind == "f":
+        assert outcome.error_text == "no attempts or time left"
+
+
+def test_a_message_that_expires_before_the_next_attempt_has_failed() -> None:
+    """Its last second is not waited for."""
+    assert outcome_of(alone(), RSYSERR, expires_at=NOW + 1.5).kind == "f"
+
+
+# HOLD.
+
+
+def test_a_hold_pauses_the_sender_and_keeps_the_message() -> None:
+    """For as long as the code says; others go on."""
+    config = alone(errors={"ESME_RINVSRCADR": {"disposition": "hold", "after_s": 300}})
+    one = line(config, message("a"), message("b"), message("c", sender="1"))
+    (first, *_) = one.write()
+    one.answer([first], RINVSRCADR)
+    assert one.outcomes["a"].kind == "r"
+    assert one.outcomes["a"].due >= NOW + 300
+    put(one.slot("andina").queues[0], message("d"), message("e", sender="1"))
+    assert ids(one.write()) == ["e"]
+    assert one.outcomes["d"].kind == "w"
+    assert one.outcomes["d"].due == pytest.approx(NOW + 300, abs=5)
+
+
+# REROUTE.
+
+
+def test_a_reroute_goes_to_the_next_lane_as_the_next_attempt() -> None:
+    """It was written here, so it needs a claim of its own there."""
+    outcome = outcome_of(two_lanes(), RINVDSTADR, attempt=3)
+    assert outcome == Outcome("m", NOW, error_code="ESME_RINVDSTADR", lane="brava", attempt=4)
+
+
+def test_a_reroute_without_another_lane_has_failed() -> None:
+    """With the operator's code."""
+    for config, changes in ((alone(), {}), (two_lanes(), {"tried": ("brava",)})):
+        outcome = outcome_of(config, RINVDSTADR, **changes)
+        assert (outcome.kind, outcome.error_code) == ("f", "ESME_RINVDSTADR")
+
+
+def test_a_reroute_to_a_lane_that_is_down_has_failed() -> None:
+    """It would be stranded there."""
+    one = line(two_lanes(), message())
+    parts = one.write()
+    one.failover.down = {"brava"}
+    one.answer(parts, RINVDSTADR)
+    assert one.outcomes["m"].kind == "f"
+
+
+def test_no_second_lane_after_a_part_was_accepted() -> None:
+    """The person would get the message twice."""
+    one = line(two_lanes(), message(text=long_text(2)))
+    first, second = one.write()
+    one.answer([first])
+    one.answer([second], RINVDSTADR)
+    assert one.outcomes == {"m": Outcome("f", NOW, ("id-m-0", ""), "ESME_RINVDSTADR", "refused by the operator", 2)}
+
+
+def test_no_second_lane_while_a_part_is_in_doubt() -> None:
+    """It may have been accepted."""
+    one = line(two_lanes(), message(text=long_text(2)))
+    first, second = one.write()
+    one.settler.unanswered([first], NOW)
+    one.answer([second], RINVDSTADR)
+    assert one.outcomes["m"].kind == "f"
+
+
+def test_no_second_lane_for_what_an_earlier_attempt_got_accepted() -> None:
+    """A retry of the parts that are left is refused."""
+    one = line(two_lanes(), message(text=long_text(2), accepted_ids=("id-1", "")))
+    one.answer(one.write(), RINVDSTADR)
+    assert one.outcomes["m"].kind == "f"
+
+
+def test_once_refused_for_good_what_is_left_of_a_message_is_not_written() -> None:
+    """Its other parts would cost, and say nothing."""
+    one = line(two_lanes(window=1), message("a", text=long_text(3)), message("b"))
+    one.answer(one.write(), RINVDSTADR)
+    assert ids([*one.write(), *one.write()]) == ["b"]
+    assert one.outcomes["a"].kind == "m"
+
+
+def test_of_several_refusals_the_gravest_decides() -> None:
+    """In whatever order they come."""
+    for order in ((RSYSERR, RINVEXPIRY), (RINVEXPIRY, RSYSERR)):
+        one = line(two_lanes(), message(text=long_text(2)))
+        for part, command_status in zip(one.write(), order, strict=True):
+            one.answer([part], command_status)
+        assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == ("f", "ESME_RINVEXPIRY")
+
+
+def test_a_failure_goes_on_with_the_plan() -> None:
+    """Its next step that has a route, as the next attempt; without one it has failed."""
+    step = Step("sms", "1", "Otra vez", "")
+    outcome = outcome_of(alone(), RINVEXPIRY, plan=(Step("voice", "", "Hola", ""), step), attempt=2)
+    assert (outcome.kind, outcome.lane, outcome.step, outcome.attempt) == ("n", "andina", 1, 3)
+    assert outcome_of(alone(), RINVEXPIRY, plan=(Step("voice", "", "Hola", ""),)).kind == "f"
+
+
+# STOP and THROTTLED: put back.
+
+
+@pytest.mark.parametrize("command_status", [RTHROTTLED, RINVPASWD])
+def test_what_is_put_back_is_open_and_counts_no_attempt(command_status: int) -> None:
+    """Certainly not accepted: no outcome, and the ledger knows that it is not under way."""
+    one = line(alone(), message())
+    one.answer(one.write(), command_status)
+    assert one.outcomes == {}
+    assert one.told == [(0, "o")]
+    (part,) = one.slot("andina").queues[0].ready
+    assert part.flight.message.attempt == 1
+    assert not part.flight.concluded
+
+
+def test_a_lane_that_says_stop_is_stopped() -> None:
+    """Nothing more is written, and nothing of it fails, until somebody has looked."""
+    one = line(alone(), *messages(30))
+    one.answer(one.write(), RINVPASWD)
+    assert one.lanes["andina"].stopped == "ESME_RINVPASWD"
+    assert one.write() == []
+    one.lanes["andina"].reconfigure(one.lanes["andina"].config, 0.0)
+    assert len(one.write()) == 10
+    assert one.outcomes == {}
+
+
+def test_a_window_that_bounces_is_one_throttle() -> None:
+    """The lane pauses once, for its pause."""
+    bounced, single = line(alone(), *messages(10)), line(alone(), *messages(10))
+    bounced.answer(bounced.write(), RTHROTTLED)
+    single.answer(single.write()[:1], RTHROTTLED)
+    assert bounced.write() == single.write() == []
+    rates = [round(one.lanes["andina"].adaptive._level, 3) for one in (bounced, single)]
+    assert rates[0] == rates[1]
+
+
+def again(one: Line) -> list[str]:
+    """What is written next, in its order, when the pause is over."""
+    one.forwarder.refill(one.slots.values(), NOW)
+    return ids(one.slot("andina").queues[0].ready)
+
+
+def test_a_window_that_bounces_goes_back_in_its_order() -> None:
+    """In front of what has not been written yet: one person's messages keep their order."""
+    one = line(alone(), *messages(12))
+    one.answer(one.write(), RTHROTTLED)
+    assert again(one) == [f"m{n}" for n in range(10)]
+
+
+def test_what_bounces_in_several_reads_goes_back_in_its_order() -> None:
+    """Of the same turn or of different ones, with some of it accepted."""
+    one = line(alone(), *messages(12))
+    parts = one.write()
+    one.answer(parts[:4], RTHROTTLED)
+    one.answer(parts[4:6])
+    one.answer(parts[6:], RTHROTTLED)
+    assert again(one) == [f"m{n}" for n in (0, 1, 2, 3, 6, 7, 8, 9, 10, 11)]
+
+
+def test_a_message_of_which_a_part_bounced_is_open_once_no_other_is_under_way() -> None:
+    """Until then it may be accepted in part."""
+    one = line(alone(), message(text=long_text(2)))
+    first, second = one.write()
+    one.answer([first], RTHROTTLED)
+    assert one.told == []
+    one.answer([second])
+    assert one.outcomes == {}
+    assert one.slot("andina").queues[0].flights[0].ids == ["", "id-m-1"]
+
+
+def test_the_ledger_knows_what_was_accepted_of_a_message_that_bounced() -> None:
+    """A crash before its next write must neither send the accepted part again nor report it as unknown."""
+    one = line(alone(), message(text=long_text(2)))
+    first, second = one.write()
+    one.answer([first], RTHROTTLED)
+    one.answer([second])
+    assert one.told == [(0, "o")]
+
+
+def test_a_message_with_a_part_in_doubt_is_not_open_when_another_bounces() -> None:
+    """The next owner would send the silent part again, which this class never does."""
+    one = line(alone(), message(text=long_text(2)))
+    first, second = one.write()
+    one.settler.unanswered([first], NOW)
+    one.answer([second], RTHROTTLED)
+    assert one.told == []
+
+
+def test_what_bounces_after_its_queue_was_given_away_is_left_to_the_next_owner() -> None:
+    """As open: not under way, and not ours to write."""
+    one = line(alone(), message())
+    parts = one.write()
+    queue = one.slot("andina").queues[0]
+    queue.owned = False
+    one.answer(parts, RTHROTTLED)
+    assert one.told == [(0, "o")]
+    assert (queue.flights, list(queue.ready)) == ({}, [])
+
+
+# Silence.
+
+
+def test_silence_is_unknown_where_the_class_reports() -> None:
+    """And may be resolved: by the destination, from when it was written."""
+    one = line(alone(), message())
+    one.settler.unanswered(one.write(), NOW)
+    assert one.outcomes == {"m": Outcome("u", NOW, ("",), "no-answer", "written, not answered", 1)}
+    key, field, row, ttl = one.turn.doubts
+    assert (key, ttl) == (f"u:andina:{message().to}", 3600)
+    assert field == f"{NOW:017.6f}/banco/m/1/0"
+    assert decode_sent(row).message_id == "m"
+
+
+def test_silence_sends_again_where_the_class_resends() -> None:
+    """In front, in order, without a claim: it is the same attempt."""
+    one = line(alone(), *[message(f"m{n}", class_=OTP) for n in range(12)], class_="otp")
+    parts = one.write()
+    assert len(one.turn.claims) == 2 * 10
+    port_of(one.slot("andina")).in_flight = 0
+    one.settler.unanswered(parts[:4], NOW)
+    assert ids(one.write()) == ["m0", "m1", "m2", "m3", "m10", "m11"]
+    assert len(one.turn.claims) == 2 * 12
+    assert one.outcomes == {}
+
+
+def test_only_the_silent_part_of_a_message_is_in_doubt() -> None:
+    """What was accepted has its receipt."""
+    one = line(alone(), message(text=long_text(2)))
+    first, second = one.write()
+    one.answer([first])
+    one.settler.unanswered([second], NOW)
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("u", ("id-m-0", ""))
+    assert one.turn.doubts[1].endswith("/1")
+    assert len(one.turn.doubts) == 4
+
+
+def test_a_late_answer_resolves_what_was_reported_as_unknown() -> None:
+    """It is submitted after all, its receipt will be known, and it is no doubt any more."""
+    one = line(alone(), message())
+    (part,) = one.write()
+    one.settler.unanswered([part], NOW)
+    one.settler.late([LateResponse(part, 0, "id-9")], NOW + 5)
+    assert [outcome.kind for _, outcome in one.turn.settled] == ["u", "s"]
+    assert one.turn.rows[0] == "d:andina:id-9"
+    assert one.turn.forgotten == one.turn.doubts[:2]
+
+
+def test_a_late_answer_saves_a_message_from_being_sent_again() -> None:
+    """If it comes before the second write."""
+    one = line(alone(), message(class_=OTP), class_="otp")
+    (part,) = one.write()
+    one.settler.unanswered([part], NOW)
+    one.settler.late([LateResponse(part, 0, "id-9")], NOW + 5)
+    assert one.outcomes == {"m": Outcome("s", NOW + 5, ("id-9",))}
+    assert one.write() == []
+
+
+def test_a_late_refusal_says_nothing() -> None:
+    """What was in doubt stays so: we do not know which of its writes it is about."""
+    one = line(alone(), message())
+    (part,) = one.write()
+    one.settler.unanswered([part], NOW)
+    one.settler.late([LateResponse(part, RSYSERR, "")], NOW + 5)
+    assert [outcome.kind for _, outcome in one.turn.settled] == ["u"]
+
+
+# Moved without an answer.
+
+
+def test_a_message_that_was_never_written_moves_as_the_same_attempt() -> None:
+    """Its lane is down: nobody has tried."""
+    one = line(two_lanes(), message(attempt=2))
+    (flight,) = one.slot("andina").queues[0].flights.values()
+    assert one.settler.move(flight, NOW)
+    assert one.outcomes == {"m": Outcome("m", NOW, error_code=LANE_DOWN, lane="brava", attempt=2)}
+
+
+def test_a_message_that_bounced_moves_as_the_next_attempt() -> None:
+    """Its claim is this lane's."""
+    one = line(two_lanes(), message(attempt=2))
+    one.answer(one.write(), RTHROTTLED)
+    (flight,) = one.slot("andina").queues[0].flights.values()
+    one.settler.move(flight, NOW)
+    assert one.outcomes["m"].attempt == 3
+
+
+def test_a_message_without_another_lane_does_not_move() -> None:
+    """It waits."""
+    one = line(alone(), message())
+    (flight,) = one.slot("andina").queues[0].flights.values()
+    assert not one.settler.move(flight, NOW)
+    assert one.outcomes == {}
+
+
+def test_a_message_steps_aside_as_the_same_attempt() -> None:
+    """Nothing of it was written: no attempt is counted, no claim was made."""
+    one = line(alone(), message(attempt=2))
+    (flight,) = one.slot("andina").queues[0].flights.values()
+    one.settler.defer(flight, 12.5, NOW)
+    assert one.outcomes == {"m": Outcome("w", NOW, due=NOW + 12.5, attempt=2)}
+    assert one.write() == []
+
+
+def test_what_expires_in_doubt_is_unknown_not_expired() -> None:
+    """It may have arrived."""
+    flights = {}
+    for doubtful in (False, True):
+        one = line(alone(), message(text=long_text(2)))
+        flight: Flight = next(iter(one.slot("andina").queues[0].flights.values()))
+        flight.in_doubt = doubtful
+        one.settler.expire(flight, NOW)
+        flights[doubtful] = one.outcomes["m"]
+    assert (flights[False].kind, flights[False].parts) == ("x", 2)
+    assert (flights[True].kind, flights[True].error_code) == ("u", "no-answer")
