@@ -8,12 +8,13 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from gateway import topics
 from gateway.assignor import SlotAssignor
-from gateway.config import Config
+from gateway.carrier import HttpCarrier
+from gateway.config import Config, HttpLane
 from gateway.delay import JOIN, RECEIPT, DelayLoop, Ladder
 from gateway.dispatch import Dispatcher
 from gateway.errors import ConfigError, StoreUnavailable
@@ -24,6 +25,7 @@ from gateway.inbox import Inbox
 from gateway.intake import Intake
 from gateway.lane import Lane
 from gateway.ledger import Ledger
+from gateway.meta import Meta
 from gateway.outbox import Outbox
 from gateway.publisher import Publisher
 from gateway.receipts import Receipts
@@ -33,6 +35,7 @@ from gateway.slots import Slots
 from gateway.store import Patience, Script, Store
 from gateway.watch import Watch
 from gateway.web import AdminServer
+from gateway.webhooks import Served, Webhooks
 from ratelimit.lease import Keeper
 from ratelimit.lease_script import LEASE_SCRIPT
 
@@ -141,6 +144,16 @@ class Worker:
             failover=self.failover,
             lanes=self.lanes,
         )
+        self.meta = Meta(config, self.lanes, self.dispatcher.slots, patience, prefix, self.inbox)
+        self.dispatcher.numbers = bool(self.meta)
+        self.webhooks = Webhooks(
+            config.webhooks,
+            _served(self.lanes),
+            receipts=self.receipts,
+            inbound=self.inbound,
+            window=self.meta.window,
+            on_changes=self.meta.changed,
+        )
         self._health = Health(config.lanes)
         self._watch = Watch(
             store=self._store,
@@ -174,6 +187,7 @@ class Worker:
         try:
             await self._producer.start()
             await topics.check(self.config, self._producer)
+            await self.meta.load()
             # Subscribed before `start`: later, the first assignment would wait for a refresh of the metadata.
             self._jobs.subscribe([kafka.jobs_topic])
             self._lane_consumer.subscribe(list(self._lane_topics), listener=self.slots)
@@ -184,6 +198,7 @@ class Worker:
                 ("dispatch", self.dispatcher.run()),
                 ("publish", self.publisher.run()),
                 ("receipts", self.receipts.run()),
+                ("inbound", self.inbound.run()),
             ):
                 self._spawn(name, loop)
             await asyncio.gather(self._lane_consumer.start(), self._delay_consumer.start(), self._jobs.start())
@@ -193,9 +208,12 @@ class Worker:
                 ("delay", self._delay.run()),
                 ("leases", self._keeper.keep()),
                 ("lanes", self._watch.run()),
+                *self.meta.loops(),
                 ("intake", self.intake.run()),
             ):
                 self._spawn(name, loop)
+            if self.config.webhooks.port:
+                await self.webhooks.start()
             if self._admin is not None:
                 await self._admin.start()
         except BaseException:
@@ -229,6 +247,7 @@ class Worker:
                 self._health.resume(name)
             lane.reconfigure(config.lanes[name], now)
         self.slots.reconfigure()
+        self.meta.reconfigure(config)
         self._health.configure(config.lanes)
         self.failover.configure(config.lanes, Router(config.routes, config.lanes, config.operators))
         self.dispatcher.configure(config.classes)
@@ -238,6 +257,8 @@ class Worker:
     async def stop(self) -> None:
         """Intake first, then drain the windows, settle, commit, unbind, leave the groups; every step has its deadline."""
         self.intake.stop()
+        if self.config.webhooks.port:
+            await self.webhooks.stop()
         if "intake" in self._tasks:
             await asyncio.wait([self._tasks["intake"]], timeout=_INTAKE_STOP_S)
         await self._cancel("intake", "fetch", "delay")
@@ -324,6 +345,14 @@ async def run(config: Config, load: Callable[[], Config] | None = None, stopping
         await worker.wait(stopping)
     finally:
         await worker.stop()
+
+
+def _served(lanes: Mapping[str, Lane]) -> Iterator[Served]:
+    """The lanes that hear from their providers."""
+    for name, lane in lanes.items():
+        if isinstance(lane.config, HttpLane) and isinstance(lane.carrier, HttpCarrier) and lane.config.has_callbacks:
+            number = lane.number.whose.number if lane.number is not None else ""
+            yield Served(name, lane.account, lane.config.channel, lane.carrier.provider, number)
 
 
 def _reload(worker: Worker, load: Callable[[], Config]) -> None:

@@ -80,15 +80,23 @@ class Board:
         self._untold: dict[Key, Fact] = {}
         self._stale: list[str] = []
         self._news = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     async def load(self) -> None:
         """Learn what is known already; waits while the store is away. Nothing is to be sent before."""
         await self._exchange()
 
+    async def safe(self) -> None:
+        """Return when everything learned so far is in the store; waits while that is away."""
+        async with self._turn:
+            if self._untold:
+                await self._exchange()
+
     async def run(self) -> None:
         """Tell and learn until cancelled."""
         while True:
-            await self._exchange()
+            async with self._turn:
+                await self._exchange()
             try:
                 async with asyncio.timeout(_EVERY_S):
                     await self._news.wait()

@@ -59,6 +59,8 @@ class Carrier(Protocol):
 
     id_format: IdFormat
     """How the provider's ids are compared with those of its receipts."""
+    echoes: bool
+    """Callbacks carry our reference, and come again for days."""
     sure_to_fit: int
     """Length up to which a text needs no counting: it cannot take more parts than the lane allows."""
 
@@ -88,6 +90,8 @@ class Carrier(Protocol):
 
 class SmppCarrier:
     """Texts to submit_sm, statuses by the lane's table."""
+
+    echoes = False
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -123,6 +127,7 @@ class HttpCarrier:
     """Messages as they are: their provider makes requests of them when it is their turn, and judges the answers."""
 
     id_format: IdFormat = "same"
+    echoes = True
     sure_to_fit = 1 << 30  # how long a text may be is the provider's to say
 
     def __init__(self, lane: HttpLane) -> None:

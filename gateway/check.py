@@ -121,10 +121,11 @@ def _callback(config: Config, lane: HttpLane) -> str:
 def _limits(lane: WhatsAppLane) -> Iterator[str]:
     pair = lane.pair
     yield f"a person 1 in {pair.every_s:g} s, {pair.burst} at once" if pair.every_s else "a person any number"
-    for color in ("green", "yellow", "red"):
-        shares = {class_: lane.quality.share(color.upper(), class_) for class_ in lane.classes}
+    policy = lane.quality.policy
+    for rating in ("GREEN", "YELLOW", "RED"):
+        shares = {class_: policy[rating][class_] for class_ in lane.classes}
         if set(shares.values()) != {1.0}:
-            yield f"quality {color.upper()} {', '.join(_shares(shares))}"
+            yield f"quality {rating} {', '.join(_shares(shares))}"
     if lane.templates == "hold":
         yield "a paused template holds its messages"
     else:

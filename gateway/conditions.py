@@ -22,13 +22,7 @@ from gateway.providers.whatsapp_hooks import limit_of
 log = logging.getLogger("gateway.conditions")
 
 Policy = Mapping[str, Mapping[TrafficClass, float]]
-"""Share of a number's rate by quality and class; what is not named has all of it."""
-
-# Meta ties no rate to the quality: this is a policy of ours, so that a number recovers before Meta acts (META/messaging-limits).
-POLICY: Policy = {
-    "YELLOW": dict.fromkeys(TrafficClass, 0.5),
-    "RED": {**dict.fromkeys(TrafficClass, 0.1), TrafficClass.BULK: 0.0},
-}
+"""Share of a number's rate by quality and class, ours to choose; what is not named has all of it."""
 
 _LEVELS = {"STANDARD": 80.0, "HIGH": 1000.0}
 """Messages a second (META/throughput). That a number shares with the Business app, 20, no level tells: its contract does."""
@@ -59,6 +53,7 @@ _TEMPLATES = "restriction:RESTRICTED_BIZ_INITIATED_MESSAGING"
 _REPLIES = "restriction:RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
 _UTILITY = "restriction:RATE_LIMITED_UTILITY_TEMPLATE_MESSAGING"
 _UTILITY_CODE = "131064"
+_ENDS = {"ACCOUNT_DELETED": _EVER, "ACCOUNT_OFFBOARDED": _EVER, "ACCOUNT_RECONNECTED": 0.0}
 _POLLED = {"quality", "throughput", "display_phone_number", "limit"}
 """What is said again and again: that is news only once a day, unless it is another."""
 _SAME_S = 60.0
@@ -66,11 +61,17 @@ _SAME_S = 60.0
 
 
 class Whose(Struct, frozen=True):
-    """What Meta's words leave out: which number, WhatsApp business account and portfolio a lane has."""
+    """What a lane has of Meta, and what its callbacks leave out.
+
+    A change names neither the portfolio nor a template's WhatsApp business account: what comes to a lane's address is about its
+    account, whatever id that has. Meta sends such callbacks to the one address of an app (META/webhooks/override), so that two
+    accounts need two apps.
+    """
 
     number: str
     """Its id, not its digits."""
     account: str
+    """Our name for it."""
     portfolio: str
 
 
@@ -130,7 +131,7 @@ class Conditions:
         fact = self._of_number(number, "quality")
         return fact.value if fact else "UNKNOWN"
 
-    def rate_of(self, number: str, class_: TrafficClass, contract: float, policy: Policy = POLICY) -> float:
+    def rate_of(self, number: str, class_: TrafficClass, contract: float, policy: Policy) -> float:
         """Messages a second for one class: of the contract, or of the number's level if that is less, what its quality leaves."""
         level = self._of_number(number, "throughput")
         rate = min(contract, _level(level.value)) if level else contract
@@ -232,16 +233,13 @@ def _fact_of(change: Change, whose: Whose, at: float) -> tuple[str, str, Fact | 
         )
     if kind == "template" and what in {"category", "quality"}:
         return _template(whose.account, subject), what, Fact(at, value)
+    account = f"account:{whose.account}"
     if kind == "account" and what == "restriction":
-        return subject, f"restriction:{value}", Fact(at, value, _unix(detail) or at + _UNSAID_S)
+        return account, f"restriction:{value}", Fact(at, value, _unix(detail) or at + _UNSAID_S)
     if kind == "account" and what == "ban":
-        return subject, what, Fact(at, value, _EVER if value == "DISABLE" else 0.0)
-    if (
-        kind == "account"
-        and what == "event"
-        and value in {"ACCOUNT_DELETED", "ACCOUNT_OFFBOARDED", "ACCOUNT_RECONNECTED"}
-    ):
-        return subject, what, Fact(at, value, 0.0 if value == "ACCOUNT_RECONNECTED" else _EVER)
+        return account, what, Fact(at, value, _EVER if value == "DISABLE" else 0.0)
+    if kind == "account" and what == "event" and value in _ENDS:
+        return account, what, Fact(at, value, _ENDS[value])
     return subject, what, None
 
 

@@ -231,8 +231,8 @@ class Webhooks(Struct, frozen=True, kw_only=True):
     ] = ""
     # Meta's callbacks have 3 MB at most (META/webhooks/overview).
     max_body: Annotated[int, Meta(ge=1024, le=2**26, description="bytes, from 1024 to 67108864")] = 4 * 2**20
-    # Statuses and messages from people that are not yet published; beyond it providers are told to come again.
-    max_pending: Bound = 20_000
+    # Callbacks that wait for Kafka at a time, in each process; beyond it providers are told to come again.
+    max_pending: Bound = 1000
 
     def __post_init__(self) -> None:
         force_setattr(self, "public_url", self.public_url.rstrip("/"))

@@ -16,12 +16,14 @@ import time
 from collections import deque
 
 from gateway.config import Classes
+from gateway.correlation import attempt_key
 from gateway.failover import Failover
 from gateway.flight import Queue
 from gateway.forward import Chosen, Forwarder
 from gateway.inbox import Inbox
 from gateway.lane import Slot
 from gateway.ledger import Acquired, Ledger, Outcome
+from gateway.portfolio import Portfolio
 from gateway.publisher import Publisher
 from gateway.settle import Settler
 from gateway.turn import Turn
@@ -48,6 +50,8 @@ class Dispatcher:
     ) -> None:
         self.slots: dict[tuple[str, int], Slot] = {}
         """What this worker owns; whoever assigns slots fills it."""
+        self.numbers = False
+        """Whether any lane is one of WhatsApp."""
         self._inbox = inbox
         self._ledger = ledger
         self._publisher = publisher
@@ -117,6 +121,10 @@ class Dispatcher:
             # Deliveries go on only now: a receipt that came after its submit_sm_resp finds what the exchange has stored.
             self._publisher.add(settled, deliveries)
         self._forwarder.refill(self.slots.values(), now)
+        if self.numbers and await self._forwarder.place(self.slots.values(), now):
+            inbox.wake.set()
+        if turn.released:
+            await self._release()
         if turn.touched:
             inbox.wake.set()
         self._publisher.turned.beat()
@@ -149,6 +157,18 @@ class Dispatcher:
             if not flight.concluded:
                 self._settler.expire(flight, now)
             self._inbox.wake.set()
+
+    async def _release(self) -> None:
+        """Give back the places of what has certainly reached nobody."""
+        released, self._turn.released = self._turn.released, []
+        by_portfolio: dict[Portfolio, list[tuple[str, str]]] = {}
+        for flight in released:
+            number = flight.queue.slot.lane.number
+            if number is not None:
+                whom = flight.message.to, attempt_key(flight.message)
+                by_portfolio.setdefault(number.portfolio, []).append(whom)
+        for portfolio, failed in by_portfolio.items():
+            await portfolio.settle((), failed, int(time.time() * 1000))
 
     def _write(self, chosen: Chosen, now: float) -> None:
         """One write per bind. What no longer fits (the bind went down, the rate was cut) is open again, at the front."""

@@ -101,6 +101,7 @@ def event(sent: Sent, at: float, status: EventStatus, code: str, text: str, part
 
 def orphan(early: Early) -> Record:
     """Return the event of what belongs to nothing we know."""
-    said = f"{early.text}:{early.code.removeprefix(OF_AN_SMSC)}" if early.smpp else f"{early.status}:{early.code}"
+    what = early.text if early.smpp else early.status
+    said = ":".join(filter(None, (what, early.code.removeprefix(OF_AN_SMSC))))
     at = events.utc(early.seen_at)
     return events.of_orphan(early.lane, early.channel, early.account, early.id or early.key, at, said)

@@ -57,6 +57,10 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
     written_at: float = 0.0
     """Unix time of the first write; 0 when that was an earlier owner's."""
+    admitted: bool = False
+    """Nothing of its lane's own conditions keeps it from being written (lanes of WhatsApp)."""
+    placed: bool = False
+    """It has one of the places of its portfolio."""
     failure: Failure | None = None
     """Why a part was refused: of several, the gravest."""
 

@@ -20,7 +20,7 @@ from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
 from gateway.ledger import Outcome
 from gateway.model import TrafficClass, decode_message
-from gateway.providers.contract import Unsendable
+from gateway.providers.contract import Failure, Unsendable
 from gateway.settle import Settler
 from gateway.turn import Turn
 from smpp.errors import SMPPError
@@ -62,11 +62,13 @@ class Forwarder:
             room = min(slot.port.room, self._batch)
             waiting: dict[TrafficClass, list[Queue]] = {}
             ready = 0
+            number = lane.number
             for queue in slot.queues:
                 if queue.owned and not queue.fenced:
-                    if queue.records and len(queue.ready) < room:
+                    # What is to go over a number of WhatsApp needs a place first: see `place`.
+                    if queue.records and len(queue.ready) < room and number is None:
                         self._admit(queue, room, now)
-                    if queue.ready:
+                    if queue.ready and (number is None or queue.ready[0].flight.admitted):
                         ready += len(queue.ready)
                         waiting.setdefault(queue.class_, []).append(queue)
             want = min(room, ready)
@@ -96,6 +98,37 @@ class Forwarder:
             for queue in slot.queues:
                 if queue.records and len(queue.ready) < ahead and queue.owned and not queue.fenced:
                     self._admit(queue, ahead, now)
+
+    async def place(self, owned: Iterable[Slot], now: float) -> bool:
+        """Ask for what messages of WhatsApp need before they may be written; what may not go now steps aside, or fails.
+
+        True if any may go. What was under way before (and is to be sent again) has what it needs.
+        """
+        admitted = False
+        for slot in list(owned):
+            number = slot.lane.number
+            if number is None:
+                continue
+            flights = []
+            for queue in slot.queues:
+                for part in queue.ready:
+                    flight = part.flight
+                    if flight.intended:
+                        flight.admitted = admitted = True
+                    elif not flight.admitted and not flight.concluded:
+                        flights.append(flight)
+            if not flights:
+                continue
+            for flight, answer in zip(flights, await number.place(flights), strict=True):
+                if isinstance(answer, Failure):
+                    self._settler.refuse(flight, answer, now)
+                elif answer:
+                    self._settler.defer(flight, answer, now)
+                else:
+                    admitted = True
+            for queue in slot.queues:
+                queue.ready = deque([part for part in queue.ready if not part.flight.concluded])
+        return admitted
 
     def _admit(self, queue: Queue, room: int, now: float) -> None:
         """Decode and encode records until `room` parts are ready; settle at once what is not to be written."""
@@ -201,7 +234,14 @@ class Forwarder:
         turns = slot.turns
         parts: list[Part] = []
         sizes = {class_: sum([len(queue.ready) for queue in queues]) for class_, queues in waiting.items()}
+        number = slot.lane.number
+        if number is not None:
+            monotonic = time.monotonic()
+            rate = slot.lane.lease.rate
+            sizes = {class_: number.of_class(class_, size, rate, monotonic) for class_, size in sizes.items()}
         for class_, share in turns.shares(sizes, granted):
+            if number is not None:
+                number.took(class_, share, monotonic)
             queues = waiting[class_]
             left = share
             while left and queues:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from gateway.lane_config import Caps
 from gateway.model import Message
+from gateway.pairs import Pairs
 from ratelimit import TokenBucket
 
 _NAMES = 10_000
@@ -41,6 +42,8 @@ class Gate:
         self._part = 1.0
         self._known: dict[tuple[str, str], _Cap] = {}
         self._held: dict[tuple[str, str], float] = {}
+        self.pairs: Pairs | None = None
+        """Of a number of WhatsApp."""
         self.open = not self._kinds
         """There is nothing to ask: most lanes, most of the time."""
 
@@ -76,6 +79,8 @@ class Gate:
         caps = [self._cap(kind, name, now) for kind, name in self._names(message)]
         short = [cap for cap in caps if cap is not None and cap.bucket.available(now) < min(parts, cap.bucket.burst)]
         if not short:
+            if self.pairs is not None and (seconds := self.pairs.wait(message.to, parts, now)):
+                return seconds
             for cap in caps:
                 if cap is not None:
                     cap.bucket.take(parts, now)
@@ -114,7 +119,7 @@ class Gate:
         return until - now
 
     def _note_open(self) -> None:
-        self.open = not self._kinds and not self._held
+        self.open = not self._kinds and not self._held and self.pairs is None
 
     def _burst(self, rate: float) -> int:
         return max(self._max_parts, int(rate * _BURST_S))

@@ -51,13 +51,13 @@ class Group(Generic[T]):
         try:
             while True:
                 await self._wake.wait()
-                self._wake.clear()
                 while self._calls:
                     taken, items = self._take()
                     await self._commit(items)
                     for done in taken:
                         if not done.done():
                             done.set_result(None)
+                self._wake.clear()
                 await self._rest()
         finally:
             for done in (*taken, *self._calls):

@@ -9,11 +9,13 @@ from math import inf
 
 from gateway.carrier import AnyLane, carrier_of
 from gateway.fair import Turns
-from gateway.flight import Queue
+from gateway.flight import Flight, Queue
 from gateway.gate import Gate
 from gateway.inbox import Answer, Inbox
-from gateway.model import Message, TrafficClass
+from gateway.model import TrafficClass
+from gateway.number import Number
 from gateway.providers.contract import Failure
+from gateway.whatsapp_lane_config import WhatsAppLane
 from ratelimit import SLICE_S, Adaptive, Bucket, Chain, Lease, TokenBucket
 
 log = logging.getLogger("gateway.lane")
@@ -31,12 +33,14 @@ class Lane:
         self.name = lane.name
         self.account = lane.account
         self.carrier = carrier_of(lane)
-        self.lease = Lease(lane.name, lane.rate, int(lane.burst))
+        self.lease = Lease(lane.name, *_limit(lane))
         """This process's share of the contract: all processes together keep it."""
         self.adaptive = _adaptive(lane, now)
         self._brake = TokenBucket(0, 1, now)
         self._braked: Bucket = Chain([self.lease, self._brake])
         self.gate = Gate(lane.caps, lane.max_parts)
+        self.number: Number | None = None
+        """Of a lane of WhatsApp."""
         self.stopped = ""
         """Why nothing is sent until somebody has looked; empty while it is."""
         self.refusals: Counter[str] = Counter()
@@ -48,20 +52,30 @@ class Lane:
         if (lane.adaptive, lane.quiet_s) != (self.config.adaptive, self.config.quiet_s):
             self.adaptive = _adaptive(lane, now)
         self.config = lane
-        self.lease.set_limit(lane.rate, int(lane.burst), now)
+        self.lease.set_limit(*_limit(lane), now)
         self.adaptive.set_contract(lane.rate, now)
         self.carrier.reconfigure(lane)
         self.stopped = ""
         self._set_ahead()
 
+    def take_number(self, number: Number) -> None:
+        """Be the lane of a number of WhatsApp."""
+        self.number = number
+        self.gate.pairs = number.pairs
+        self.gate.open = self.gate.open and number.pairs is None
+
     def share(self, slots: int, now: float) -> None:
         """Note how many of the lane's slots this process owns: caps are divided by them."""
+        if self.gate.pairs is not None:
+            self.gate.pairs.taken_over(now)
         self.gate.configure(self.config.caps, slots / self.config.slots, now)
 
     def tokens(self, now: float) -> Bucket:
         """Return what grants parts now: the lease, and where the operator has asked for less, a brake on it."""
         contract = self.config.rate
         rate = 0.0 if self.stopped else self.adaptive.rate(now)
+        if self.number is not None:
+            rate = min(rate, self.number.rate())
         if rate >= contract:
             return self.lease
         part = rate / contract
@@ -90,9 +104,12 @@ class Lane:
         if self.config.adaptive.latency:
             self.adaptive.answered(answers, latency_s, now)
 
-    def hold(self, message: Message, failure: Failure, now: float) -> None:
-        """Let what a message has been held for wait: its sender, or whatever else of the lane the failure is about."""
-        self.gate.hold("sender", message.sender, now + (failure.after or _HOLD_S))
+    def hold(self, flight: Flight, failure: Failure, now: float) -> None:
+        """Let what a message has been held for wait: its template or number, where Meta says so, else its sender."""
+        if self.number is not None:
+            self.number.held(flight.message, failure, flight.written_at)
+        else:
+            self.gate.hold("sender", flight.message.sender, now + (failure.after or _HOLD_S))
 
     def throttled(self, failure: Failure, now: float) -> None:
         """Give way: however many of a window bounce, that counts once."""
@@ -138,6 +155,14 @@ class Slot:
         order = list(TrafficClass)
         self.queues.append(queue)
         self.queues.sort(key=lambda one: (order.index(one.class_), one.name))
+
+
+def _limit(lane: AnyLane) -> tuple[float, int]:
+    """Rate and burst of the lease. Meta counts every second: what bunches up is taken off the rate of a number."""
+    if isinstance(lane, WhatsAppLane):
+        burst = max(1, int(lane.rate / 40))
+        return max(0.0, lane.rate - burst), burst
+    return lane.rate, int(lane.burst)
 
 
 def _adaptive(lane: AnyLane, now: float) -> Adaptive:

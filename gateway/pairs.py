@@ -1,8 +1,7 @@
-"""How often one person may be written to from one number: once in 6 seconds, and up to 45 times at once on credit.
+"""How often one person may be written to from one number: with Meta once in 6 seconds, and up to 45 times at once on credit.
 
-META/throughput: more at once borrows from what comes, "20 messages" need about two minutes until they are paid back. So each
-pair of number and person has a bucket, which is kept as one time: when it will be full again. A pair whose bucket is full need
-not be remembered.
+META/throughput: a burst borrows from what comes, 20 messages are paid back in two minutes. So each pair of number and person has
+a bucket, which is kept as one time: when it will be full again. A pair whose bucket is full need not be remembered.
 
 A person's messages of a lane go to one partition, so one process knows a pair. When partitions move, the next one does not.
 """
@@ -12,10 +11,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-PERIOD_S = 6.0
-BURST = 45
 _AFTER_TAKEOVER = 1
-"""What a takeover may mint for a pair. With none the first message to everybody would wait for 6 s."""
+"""What a takeover may mint for a pair. With none the first message to everybody would have to wait."""
 _STEPS = 4
 """Refusals after which the wait grows no more: 4^4 s are four minutes."""
 _SWEEP = 1024
@@ -36,13 +33,15 @@ class _Slow:
 class Pairs:
     """The pairs of one number in this process; `now` is monotonic seconds, `jitter` gives numbers from 0 up to 1.
 
-    In any `T` seconds a person gets at most `BURST + T / PERIOD_S` parts, and for each takeover in them one more.
+    In any `T` seconds a person gets at most `burst + T / every_s` parts, and for each takeover in them one more.
     """
 
-    __slots__ = ("_full_at", "_jitter", "_slow", "_sweep_at", "_taken_over")
+    __slots__ = ("_burst_s", "_every_s", "_full_at", "_jitter", "_slow", "_sweep_at", "_taken_over")
 
-    def __init__(self, now: float, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, every_s: float, burst: int, now: float, jitter: Callable[[], float] = random.random) -> None:
         """Begin as after a takeover: a process that was here before may have written."""
+        self._every_s = every_s
+        self._burst_s = burst * every_s
         self._jitter = jitter
         self._full_at: dict[str, float] = {}
         self._slow: dict[str, _Slow] = {}
@@ -55,7 +54,7 @@ class Pairs:
 
     def taken_over(self, now: float) -> None:
         """Note that slots of this number came from elsewhere: whatever their pairs had may be used up, but for one part."""
-        self._taken_over = now + (BURST - _AFTER_TAKEOVER) * PERIOD_S
+        self._taken_over = now + self._burst_s - _AFTER_TAKEOVER * self._every_s
 
     def wait(self, recipient: str, parts: int, now: float) -> float:
         """Seconds after which to ask again, or 0 with the tokens taken: it goes now.
@@ -63,8 +62,8 @@ class Pairs:
         Each that has to wait is told a later time than the one before, so that they do not all come back for one token.
         """
         full_at = max(self._full_at.get(recipient, 0.0), self._taken_over, now)
-        cost = min(parts, BURST) * PERIOD_S
-        ready = full_at + cost - BURST * PERIOD_S
+        cost = min(parts * self._every_s, self._burst_s)
+        ready = full_at + cost - self._burst_s
         slow = self._slow.get(recipient) if self._slow else None
         if ready <= now and (slow is None or slow.until <= now):
             self._full_at[recipient] = full_at + cost
@@ -83,9 +82,8 @@ class Pairs:
         """
         slow = self._slow.get(recipient) or self._slow.setdefault(recipient, _Slow())
         slow.refusals += 1
-        empty = now + BURST * PERIOD_S
-        self._full_at[recipient] = max(self._full_at.get(recipient, 0.0), empty)
-        slow.until = now + max(PERIOD_S, self._jitter() * 4.0 ** min(slow.refusals, _STEPS))
+        self._full_at[recipient] = max(self._full_at.get(recipient, 0.0), now + self._burst_s)
+        slow.until = now + max(self._every_s, self._jitter() * 4.0 ** min(slow.refusals, _STEPS))
         slow.spoken_for = max(slow.spoken_for, slow.until)
         return slow.until - now
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gateway.model import TrafficClass
 from gateway.store import Patience, Script
+from gateway.window import as_one
 from ratelimit.quota_script import QUOTA_SCRIPT
 
 DAY_MS = 86_400_000
@@ -52,9 +53,9 @@ return {redis.call('ZCOUNT', a[1], from, '+inf'), counts}
 
 
 class Wish(Struct, frozen=True):
-    """A message that is about to be written: to whom, which attempt (`attempt_key`), and how urgent it is."""
+    """A message that is about to be written: to which number, which attempt (`attempt_key`), and how urgent it is."""
 
-    person: str
+    to: str
     attempt: str
     class_: TrafficClass
     window_open: bool = False
@@ -131,7 +132,7 @@ class Portfolio:
         for rank, group in groupby(counted, key=lambda one: one[0]):
             indexes = [n for _, n in group]
             of_class = limits[urgency[rank]]
-            ops = [value for n in indexes for value in ("reserve", wishes[n].person, now_ms, wishes[n].attempt)]
+            ops = [value for n in indexes for value in ("reserve", as_one(wishes[n].to), now_ms, wishes[n].attempt)]
             granted = await self._quota(of_class, ops)
             short = [n for n, ok in zip(indexes, granted, strict=True) if not ok]
             for n in indexes:
@@ -145,16 +146,16 @@ class Portfolio:
     async def settle(
         self, delivered: Iterable[tuple[str, str]], failed: Iterable[tuple[str, str]], now_ms: int
     ) -> None:
-        """Confirm and release places: (person, attempt) of messages that were `placed` and that have reached their end.
+        """Confirm and release places: (number, attempt) of messages that were `placed` and that have reached their end.
 
         Waits while the store is away. `delivered` counts from `now_ms` on; to repeat it counts from then, so only the first
         word of a delivery is to be told. `failed` must be certain: what may yet be delivered keeps its place.
         """
         ops: list[str | int] = []
-        for person, attempt in delivered:
-            ops += ("confirm", person, now_ms, attempt)
-        for person, attempt in failed:
-            ops += ("release", person, now_ms, attempt)
+        for to, attempt in delivered:
+            ops += ("confirm", as_one(to), now_ms, attempt)
+        for to, attempt in failed:
+            ops += ("release", as_one(to), now_ms, attempt)
         if ops:
             await self._quota(0, ops)
 

@@ -9,12 +9,15 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from gateway.config import Classes
-from gateway.correlation import attempt_key, encode_sent, sent
+from gateway.correlation import REMEMBER_S, attempt_key, encode_sent, reference_key, sent
 from gateway.errors import Disposition
 from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.inbox import Inbox
+from gateway.lane import Lane
 from gateway.ledger import Outcome
 from gateway.providers.contract import PUT_BACK, Failure, Scope
 from gateway.retry import FIRST_S, next_attempt
@@ -53,11 +56,12 @@ class Settler:
         rows = self._turn.rows
         settled = self._turn.settled
         touched = self._turn.touched
-        ttl = self._ttl
         queue: Queue | None = None
         part: Part = answers[0].context
         lane = part.flight.queue.slot.lane
         name = lane.name
+        number = lane.number
+        ttl = self._rows_ttl(lane)
         head = f"d:{lane.account}:"
         id_format = lane.carrier.id_format
         latency_s = now - part.flight.written_at
@@ -82,6 +86,8 @@ class Settler:
             flight.left = 0
             flight.concluded = True
             flight.ids[0] = provider_message_id
+            if number is not None and number.pairs is not None:
+                number.pairs.accepted(flight.message.to)
             rows += (
                 head + canonical_resp(provider_message_id, id_format),
                 encode_sent(sent(flight.message, name, 1, 0, provider_message_id)),
@@ -164,6 +170,8 @@ class Settler:
         """Leave a message to the next owner: what is known to be not under way is open, what is in doubt stays in doubt."""
         queue = flight.queue
         flight.concluded = True
+        if flight.placed and not flight.in_doubt:
+            self._turn.released.append(flight)
         del queue.flights[flight.offset]
         if flight.intended and not flight.in_doubt:
             self._turn.open(flight, now)
@@ -173,6 +181,11 @@ class Settler:
         self._turn.settle(
             flight, Outcome("w", now, flight.message.accepted_ids, due=now + seconds, attempt=flight.message.attempt)
         )
+
+    def refuse(self, flight: Flight, failure: Failure, now: float) -> None:
+        """Fail a message of which nothing was written, or go on with the next step of its plan."""
+        outcome = self._elsewhere(flight, failure, now) or Outcome("f", now, (), failure.code, failure.text)
+        self._turn.settle(flight, outcome)
 
     def move(self, flight: Flight, now: float) -> bool:
         """Send a message of which nothing is under way to its next lane; False if it has none."""
@@ -225,6 +238,9 @@ class Settler:
         flight = part.flight
         lane = flight.queue.slot.lane
         what = failure.disposition
+        if what is Disposition.THROTTLED and failure.scope is Scope.RECIPIENT and lane.number and lane.number.pairs:
+            wait = lane.number.pairs.refused(flight.message.to, time.monotonic())
+            failure = msgspec.structs.replace(failure, after=wait)
         if what is Disposition.THROTTLED and failure.scope is not Scope.RECIPIENT:
             if failure is not PUT_BACK:
                 lane.throttled(failure, time.monotonic())
@@ -235,7 +251,7 @@ class Settler:
             self._bounced.append(part)
             return
         if what is Disposition.HOLD:
-            lane.hold(flight.message, failure, time.monotonic())
+            lane.hold(flight, failure, time.monotonic())
         flight.left -= 1
         worst = flight.failure
         if worst is None or _GRAVITY[what] > _GRAVITY[worst.disposition]:
@@ -251,7 +267,7 @@ class Settler:
         rows = self._turn.rows
         rows.append(f"d:{lane.account}:{canonical_resp(provider_message_id, lane.carrier.id_format)}")
         rows.append(encode_sent(sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id)))
-        rows.append(self._ttl)
+        rows.append(self._rows_ttl(lane))
 
     def _conclude(self, flight: Flight, now: float) -> None:
         """All parts have their answers, or never will: what became of the message?"""
@@ -310,11 +326,21 @@ class Settler:
         return Outcome("r", now, ids, failure.code, "", len(ids), due)
 
     def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
-        """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them."""
-        lane = flight.queue.slot.lane.name
+        """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them.
+
+        Where callbacks carry our reference, by that: the first of them tells.
+        """
+        lane = flight.queue.slot.lane
         for number in numbers:
-            row = sent(flight.message, lane, len(flight.ids), number)
-            self._turn.doubts += (*_doubt_key(flight, number), encode_sent(row), self._ttl)
+            row = encode_sent(sent(flight.message, lane.name, len(flight.ids), number))
+            if lane.carrier.echoes:
+                key = reference_key(lane.account, attempt_key(flight.message))
+                self._turn.rows += (key, row, self._rows_ttl(lane))
+            else:
+                self._turn.doubts += (*_doubt_key(flight, number), row, self._ttl)
+
+    def _rows_ttl(self, lane: Lane) -> int:
+        return max(self._ttl, REMEMBER_S) if lane.carrier.echoes else self._ttl
 
     def _count(self, flight: Flight) -> int:
         try:

@@ -9,11 +9,14 @@ from gateway.ledger import Outcome
 
 Settled = tuple[Flight, Outcome]
 
+_MAY_ARRIVE = "su"
+"""Outcomes after which a message may yet be delivered."""
+
 
 class Turn:
     """Emptied once a turn: by the exchange with the ledger, and, `settled`, by the publisher."""
 
-    __slots__ = ("claimed", "claims", "doubts", "expired", "forgotten", "rows", "settled", "touched")
+    __slots__ = ("claimed", "claims", "doubts", "expired", "forgotten", "released", "rows", "settled", "touched")
 
     def __init__(self) -> None:
         self.settled: list[Settled] = []
@@ -27,11 +30,15 @@ class Turn:
         self.rows: list[Any] = []
         self.doubts: list[Any] = []
         self.forgotten: list[str] = []
+        self.released: list[Flight] = []
+        """What gives back its place: it certainly reached nobody."""
 
     def settle(self, flight: Flight, outcome: Outcome) -> None:
         """The end of an attempt: for the ledger, then for the publisher."""
         queue = flight.queue
         flight.concluded = True
+        if flight.placed and outcome.kind not in _MAY_ARRIVE and not flight.in_doubt:
+            self.released.append(flight)
         queue.flights[flight.offset] = flight
         queue.entry.settle(flight.offset, outcome)
         self.touched[queue.name] = queue

@@ -155,16 +155,20 @@ class Webhooks:
             raise _Refused(404, "no-such-path")
         if request.method not in _METHODS:
             raise _Refused(405, "method")
-        if self._receipts.full or self._inbound.full or self._requests > _REQUESTS:
-            raise _Refused(503, "full")
+        self._look_for_room()
         with self._room(request) as most:
+            body = await _read(request, most)
+            self._look_for_room()  # what others have brought since weighs many times its octets
             headers = {name.lower(): value for name, value in request.headers.items()}
-            url = self._settings.public_url + request.raw_path
-            hook = Hook(request.method, url, _parameters(query), headers, await _read(request, most))
+            hook = Hook(request.method, self._settings.public_url + request.raw_path, _parameters(query), headers, body)
             reading = _understood(served.provider, hook)
             self._note(served.lane, reading)
             await self._publish(served, reading)
         return web.Response(body=reading.answer, headers={"Content-Type": reading.content_type})
+
+    def _look_for_room(self) -> None:
+        if self._receipts.full or self._inbound.full or self._requests > _REQUESTS:
+            raise _Refused(503, "full")
 
     @contextlib.contextmanager
     def _room(self, request: web.BaseRequest) -> Iterator[int]:

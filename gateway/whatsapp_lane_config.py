@@ -10,8 +10,10 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from gateway.http_lane_config import HttpLane
+from gateway.lane_config import Kept
 from gateway.model import TrafficClass
 from gateway.quantities import Pause, Seconds, Share
+from gateway.tables import Contradiction
 
 _Shares = Annotated[
     Share | Mapping[TrafficClass, Share],
@@ -44,13 +46,11 @@ class Quality(Struct, frozen=True, kw_only=True):
             named = shares if isinstance(shares, Mapping) else dict.fromkeys(TrafficClass, shares)
             force_setattr(self, color, {**defaults, **named})
 
-    def share(self, rating: str, class_: TrafficClass) -> float:
-        """Return the share of a class under a rating in Meta's words; one without feedback (UNKNOWN, NA) is as GREEN."""
-        shares: Mapping[TrafficClass, float] = getattr(self, rating.lower() if rating in _BAD else "green")
-        return shares[class_]
-
-
-_BAD = ("YELLOW", "RED")
+    @property
+    def policy(self) -> Mapping[str, Mapping[TrafficClass, float]]:
+        """Shares by rating in Meta's words, and by class; a number without feedback (UNKNOWN, NA) is as GREEN."""
+        colors: dict[str, Mapping[TrafficClass, float]] = {color.upper(): getattr(self, color) for color in _DEFAULTS}
+        return colors | dict.fromkeys(("UNKNOWN", "NA"), colors["GREEN"])
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -72,6 +72,12 @@ class Portfolio(Struct, frozen=True, kw_only=True):
     """
 
     limit: Literal[250, 2000, 10_000, 100_000, "unlimited"] = 250
+    # Shares of the limit that less urgent classes leave to a class, whether it needs them that day or not.
+    reserve: Mapping[TrafficClass, Kept] = {}
+
+    def __post_init__(self) -> None:
+        if sum(self.reserve.values()) > 0.5 or TrafficClass.BULK in self.reserve:
+            raise Contradiction("reserve", "does not leave half to bulk", "at most 0.5 together, none for bulk")
 
     @property
     def recipients(self) -> int | None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-from gateway.model import EventStatus
+from redis.asyncio import Redis
+
+from gateway.correlation import Sent, encode_sent, id_key, reference_key
+from gateway.model import EventStatus, TrafficClass
+from gateway.providers.contract import Status
 from smpp.simulator import Account, Behaviour, Simulator
 from tests.support.stage import PASSWORD, Stage, Stages, job, lane, people
 
@@ -243,3 +247,51 @@ async def test_an_answer_after_the_response_timeout_still_tells(stage: Stages) -
         }
         assert worker.receipts.counts == {"matched": 20}
     assert account.counts.duplicates == 0
+
+
+async def test_a_callback_that_comes_before_its_row_finds_it_later(stage: Stages) -> None:
+    """By its id or by our reference; what nobody knows is an orphan of its channel, but for `submitted`, which is no news."""
+    async with (
+        stage(lanes={"alpha": lane(1)}, receipts=SHORT_PATIENCE) as site,
+        site.worker() as worker,
+        Redis.from_url(site.config.store.url.reveal()) as redis,
+    ):
+        rows = {
+            id_key("waba", "wamid.a"): Sent(ANA, "a", "j", "", "acme", TrafficClass.OTP, "wa", 1, id="wamid.a"),
+            reference_key("waba", "acme/b/1"): Sent(ANA, "b", "j", "", "acme", TrafficClass.OTP, "wa", 1),
+        }
+        statuses = [
+            Status("wamid.a", EventStatus.DELIVERED),
+            Status("wamid.b", EventStatus.SUBMITTED, "acme/b/1"),
+            Status("wamid.c", EventStatus.SUBMITTED),
+            Status("wamid.d", EventStatus.READ, "theirs"),
+        ]
+        await worker.receipts.take("wa", "waba", statuses, "whatsapp")
+        assert worker.receipts.counts["early"] == 4
+        for key, row in rows.items():
+            await redis.set(f"{site.config.kafka.prefix}:{key}", encode_sent(row), ex=60)
+        await site.tally.until(lambda: site.tally.counts()[EventStatus.ORPHAN] == 1)
+        await site.until(lambda: worker.receipts.counts["intermediate"] == 1)
+        assert [event.status for event in site.tally.of("a")] == [EventStatus.DELIVERED]
+        assert [event.status for event in site.tally.of("b")] == [EventStatus.SUBMITTED]
+        assert site.tally.of("b")[0].provider_message_id == "wamid.b"
+        [orphan] = [event for event in site.tally.events.values() if event.status is EventStatus.ORPHAN]
+        assert (orphan.lane, orphan.channel, orphan.error_code) == ("wa", "whatsapp", "read")
+
+
+async def test_a_callback_without_our_reference_resolves_what_is_unknown_by_its_number(stage: Stages) -> None:
+    """As a receipt does; one that has a reference, and it is not ours, is about something else."""
+    account = Account("alpha", PASSWORD, Behaviour(unanswered=1.0, receipt_ratio=0))
+    async with (
+        Simulator([account]) as smsc,
+        stage(lanes={"alpha": lane(smsc.port, response_timeout_s=1)}, receipts=SHORT_PATIENCE) as site,
+        site.worker() as worker,
+    ):
+        await site.publish(job("j", [ANA]))
+        await site.tally.until_ended(["j:0"])
+        await worker.receipts.take("alpha", "alpha", [Status("77", EventStatus.DELIVERED, "theirs", ANA)])
+        await site.tally.until(lambda: site.tally.counts()[EventStatus.ORPHAN] == 1)
+        assert site.tally.end_of("j:0") is EventStatus.UNKNOWN
+        await worker.receipts.take("alpha", "alpha", [Status("78", EventStatus.DELIVERED, to=ANA)])
+        await site.tally.until(lambda: site.tally.end_of("j:0") is EventStatus.DELIVERED)
+        assert site.tally.of("j:0")[-1].provider_message_id == "78"

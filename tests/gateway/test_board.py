@@ -48,19 +48,23 @@ class Process:
 @asynccontextmanager
 async def processes(store_url: str, namespace: str, number: int = 2) -> AsyncIterator[list[Process]]:
     stores = [Store(store_url) for _ in range(number)]
-    yield [Process(store, namespace) for store in stores]
-    for store in stores:
-        await store.close()
+    try:
+        yield [Process(store, namespace) for store in stores]
+    finally:
+        for store in stores:
+            await store.close()
 
 
 @asynccontextmanager
 async def running(*tasks: Awaitable[None]) -> AsyncIterator[None]:
     running = [asyncio.ensure_future(task) for task in tasks]
-    yield
-    for task in running:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -102,17 +106,21 @@ async def test_the_later_of_two_words_wins_whoever_tells_it_first(store_url: str
         assert (slow.quality, quick.quality) == ("GREEN", "GREEN")
 
 
-async def test_nothing_is_read_while_nothing_is_new(store_url: str, namespace: str) -> None:
-    """The version says so; telling the same again makes no other."""
+async def test_nothing_is_read_while_the_version_is_the_same(store_url: str, namespace: str) -> None:
+    """Telling the same again makes no other."""
     now = time.time()
-    async with processes(store_url, namespace) as (one, other):
+    async with processes(store_url, namespace) as (one, other), Redis.from_url(store_url) as redis:
         one.board.changed([RED], OURS, now)
         other.board.changed([RED], OURS, now)
         await one.board.load()
-        version = one.board._version
+        await other.board.load()
+        await redis.hset(f"{namespace}:conditions", "number:1065|quality", f'[{now + 1},"GREEN",0]')
+        await one.board.load()
+        assert one.quality == "RED"
+        other.board.changed([Change("portfolio", "limit", "TIER_2K")], OURS, now)
         await other.board.load()
         await one.board.load()
-        assert one.board._version == other.board._version == version
+        assert one.quality == "GREEN"
 
 
 async def test_a_store_that_has_forgotten_is_told_again(store_url: str, namespace: str) -> None:
@@ -171,6 +179,15 @@ async def test_what_is_learned_without_a_store_counts_here_and_is_told_later(nam
             await until(lambda: not one.board._untold)
             await late.board.load()
             assert late.quality == "RED"
+
+
+async def test_a_callback_is_answered_when_what_it_said_is_safe(store_url: str, namespace: str) -> None:
+    """It comes once; a crash after the answer must not lose it."""
+    async with processes(store_url, namespace) as (one, late):
+        one.board.changed([RED], OURS, time.time())
+        await one.board.safe()
+        await late.board.load()
+        assert late.quality == "RED"
 
 
 async def test_digits_of_a_number_are_not_logged(

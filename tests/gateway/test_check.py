@@ -1,5 +1,7 @@
 """What `recado check` says of a configuration."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -255,6 +257,17 @@ def test_what_is_experimental_says_so() -> None:
     """A message's fate is not known there."""
     aldeamo = '[lanes.sn]\nprovider = "aldeamo"\nrate = 1\n[lanes.sn.aldeamo]\nuser = "u"\npassword_env = "PW"\n'
     assert warnings_of(over_http(aldeamo, hooks="")) == ["lanes.sn.provider"]
+
+
+def test_a_vendor_that_is_told_elsewhere_where_to_call_is_no_warning() -> None:
+    """Its file does not ask for the URL: it stands in the vendor's dashboard."""
+    keys = 'file = "postmark.toml"\nsettings = { callback_user = "u" }'
+    secrets = 'secrets = { token_env = "PW", callback_password_env = "PW" }'
+    lane = f'[lanes.sn]\nprovider = "generic"\nrate = 1\n[lanes.sn.generic]\n{keys}\n{secrets}\n'
+    text = over_http(lane, hooks="[webhooks]\nport = 8080\n").replace('"sms"', '"email"')
+    summary = describe(loads(text, {"PW": "s3cret"}, Path(__file__).parents[2] / "deploy" / "providers"))
+    assert summary.warnings == ()
+    assert (summary.lanes[0].address, summary.lanes[0].callback) == ("postmark.toml", "/hooks/sn")
 
 
 def test_numbers_of_one_app_with_two_accounts_are_a_warning() -> None:

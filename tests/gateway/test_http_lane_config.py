@@ -1,12 +1,16 @@
 """Lanes over HTTP in the configuration: what they have by default, what they offer, and every problem in them."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from gateway.config import Config, HttpLane, WhatsAppLane, loads
 from gateway.errors import ConfigError, Problem
+from gateway.http_lane_config import HttpSettings
 from gateway.model import TrafficClass
+from gateway.providers import registry
+from gateway.providers.registry import NAMES
 from gateway.tables import Secret
 from gateway.whatsapp_lane_config import Quality
 
@@ -156,22 +160,27 @@ def test_a_callback_that_its_provider_cannot_take_is_a_problem() -> None:
     assert problems_of(lane + hooks, "vo", "sms")["lanes.vo.vonage.callback_url"].remedy == "at most 100 characters"
 
 
+def shares(quality: Quality, rating: str) -> list[float]:
+    return [quality.policy[rating][class_] for class_ in TrafficClass]
+
+
 def test_quality_gives_each_class_a_share() -> None:
     """Full, half, a tenth and no bulk; what Meta has no feedback on is as good."""
     quality = whatsapp().quality
-    shares = {
-        rating: [quality.share(rating, class_) for class_ in TrafficClass] for rating in ("GREEN", "YELLOW", "RED")
+    assert {rating: shares(quality, rating) for rating in quality.policy} == {
+        "GREEN": [1, 1, 1],
+        "YELLOW": [0.5, 0.5, 0.5],
+        "RED": [0.1, 0.1, 0],
+        "UNKNOWN": [1, 1, 1],
+        "NA": [1, 1, 1],
     }
-    assert shares == {"GREEN": [1, 1, 1], "YELLOW": [0.5, 0.5, 0.5], "RED": [0.1, 0.1, 0]}
-    assert [quality.share(rating, BULK) for rating in ("UNKNOWN", "NA", "", "repr")] == [1, 1, 1, 1]
 
 
 def test_quality_is_a_share_for_all_or_a_table_by_class() -> None:
     """A class that the table leaves out keeps its default."""
     quality = whatsapp(more="[lanes.wa.quality]\nyellow = 0.25\nred = { bulk = 0.05 }").quality
     assert quality == Quality(yellow=0.25, red={BULK: 0.05})
-    assert [quality.share("YELLOW", class_) for class_ in TrafficClass] == [0.25, 0.25, 0.25]
-    assert [quality.share("RED", class_) for class_ in TrafficClass] == [0.1, 0.1, 0.05]
+    assert (shares(quality, "YELLOW"), shares(quality, "RED")) == ([0.25, 0.25, 0.25], [0.1, 0.1, 0.05])
 
 
 def test_the_limit_of_a_pair_can_be_switched_off() -> None:
@@ -197,6 +206,15 @@ def test_a_portfolio_may_be_named_as_the_account_and_have_a_table() -> None:
     """Then the lane need not name it."""
     config = config_of(WA.replace("{}", "") + "[portfolios.wa]\nlimit = 100000")
     assert config.portfolios["wa"].recipients == 100_000
+
+
+@pytest.mark.parametrize("reserve", ["{ bulk = 0.1 }", "{ otp = 0.3, transactional = 0.3 }"])
+def test_a_portfolio_keeps_something_for_urgent_classes_only(reserve: str) -> None:
+    """And half of it at most."""
+    portfolio = "[portfolios.wa]\nreserve = {}"
+    kept = config_of(WA.replace("{}", "") + portfolio.replace("{}", "{ otp = 0.3, transactional = 0.2 }")).portfolios
+    assert kept["wa"].reserve == {OTP: 0.3, TRANSACTIONAL: 0.2}
+    assert set(problems_of(WA.replace("{}", "") + portfolio.replace("{}", reserve))) == {"portfolios.wa.reserve"}
 
 
 @pytest.mark.parametrize(
@@ -249,6 +267,22 @@ def test_every_problem_of_a_lane_is_found_at_once() -> None:
             "pair.every_s",
         )
     }
+
+
+@pytest.mark.parametrize("value", ["-1", '"x"', "[[1]]", "{ a = 1 }"])
+@pytest.mark.parametrize("provider", NAMES)
+def test_no_value_of_any_key_is_a_surprise(provider: registry.Name, value: str) -> None:
+    """Of a lane of any provider, and of what is the provider's own: nothing but ConfigError comes out."""
+    entry = registry.PROVIDERS[provider]
+    settings = getattr(import_module(entry.module), entry.settings).__struct_encode_fields__
+    lane = {*WhatsAppLane.__struct_encode_fields__, *HttpSettings.__struct_encode_fields__, *NAMES} - {"provider"}
+    texts = [f"{key} = {value}" for key in lane]
+    texts += [f"[lanes.x.{provider}]\n{key}{way} = {value}" for key in settings for way in ("", "_env", "_file")]
+    texts += [f"[lanes.x.{table}]\n{key} = {value}" for table in ("quality", "pair") for key in ("red", "burst")]
+    for text in texts:
+        with pytest.raises(ConfigError) as caught:
+            loads(f'[lanes.x]\nprovider = "{provider}"\n{text}', ENV)
+        assert all(problem.path and problem.what for problem in caught.value.problems)
 
 
 def test_misspelt_keys_are_told_what_they_may_have_meant() -> None:

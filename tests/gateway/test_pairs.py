@@ -5,15 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pairs import BURST, PERIOD_S, Pairs
+from gateway.pairs import Pairs
 
+PERIOD_S, BURST = 6.0, 45
 ANA, LUIS = "+525512345678", "+5511987654321"
 LONG_AGO = BURST * PERIOD_S
 """The first second at which a takeover at 0 is forgotten."""
 
 
 def settled(jitter: float = 0.999) -> Pairs:
-    return Pairs(0.0, lambda: jitter)
+    return Pairs(PERIOD_S, BURST, 0.0, lambda: jitter)
 
 
 def spend(pairs: Pairs, recipient: str, now: float) -> int:
@@ -144,7 +145,7 @@ def test_in_any_interval_a_person_gets_the_burst_and_the_rate_and_one_for_each_t
 ) -> None:
     """Two processes, one of which has the pair at a time; times in 1/1024 s, which floats hold exactly."""
     now = 0
-    processes = [Pairs(0.0, lambda: 0.5) for _ in range(2)]
+    processes = [Pairs(PERIOD_S, BURST, 0.0, lambda: 0.5) for _ in range(2)]
     owner = 0
     written: list[tuple[int, int]] = []
     """When, and how many takeovers were before it."""

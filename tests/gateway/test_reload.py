@@ -176,6 +176,7 @@ def changed_over_http(old: str, new: str, **env: str) -> Changes:
         ("rate = 80", "rate = 80\ncaps = { tenant = 5 }", ["lanes.wa.caps.tenant.*: not set → 5.0"]),
         ("limit = 250", "limit = 2000", ["portfolios.p.limit: 250 → 2000"]),
         ("limit = 250", 'limit = "unlimited"', ["portfolios.p.limit: 250 → unlimited"]),
+        ("limit = 250", "reserve = { otp = 0.1 }", ["portfolios.p.reserve.otp: not set → 0.1"]),
         ("[portfolios.p]", "[portfolios.q]\n[portfolios.p]", ["portfolios.q: not set → set"]),
     ],
 )

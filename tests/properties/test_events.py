@@ -17,6 +17,7 @@ TENANTS = st.from_regex(r"[A-Za-z0-9._-]{0,8}", fullmatch=True)
 LANES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,8}", fullmatch=True)
 TIMES = st.integers(1_600_000_000_000_000, 2_000_000_000_000_000).map(lambda us: us / 1e6)
 CLASSES = st.sampled_from(TrafficClass)
+CHANNELS = st.sampled_from(["sms", "whatsapp", "rcs", "voice", "email"])
 STATUSES = {"s": "submitted", "f": "failed", "x": "expired", "u": "unknown", "d": "duplicate"}
 
 MESSAGES = st.builds(
@@ -33,6 +34,7 @@ MESSAGES = st.builds(
     source=st.from_regex(r"[0-9]:[0-9]{1,3}:[0-9]", fullmatch=True),
     accepted_at=TIMES,
     attempt=st.integers(1, 9),
+    channel=CHANNELS,
 )
 OUTCOMES = st.builds(
     Outcome,
@@ -55,6 +57,7 @@ SENT = st.builds(
     attempt=st.integers(1, 9),
     parts=st.integers(1, 3),
     id=TEXTS,
+    channel=CHANNELS,
 )
 
 
@@ -74,7 +77,7 @@ def test_the_event_of_an_outcome_says_what_the_contract_asks_for(message: Messag
         message.campaign,
         message.tenant,
         message.class_,
-        "sms",
+        message.channel,
         lane,
         message.attempt,
         outcome.parts,
@@ -102,7 +105,7 @@ def test_the_event_of_a_receipt_says_what_the_contract_asks_for(
         sent.campaign,
         sent.tenant,
         sent.class_,
-        "sms",
+        sent.channel,
         sent.lane,
         sent.attempt,
         sent.parts,

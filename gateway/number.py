@@ -1,0 +1,130 @@
+"""One WhatsApp number in this process: what Meta's four limits and its conditions mean for what is written next.
+
+The messages per second of the number are its lane's lease. What is left: its quality divides that rate among classes; a person
+gets so many (`pairs.py`); templates and numbers are paused (`conditions.py`); and outside a person's service window the
+portfolio has so many places a day (`portfolio.py`), which are reserved before a message is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from gateway.board import Board
+from gateway.conditions import Whose
+from gateway.correlation import attempt_key
+from gateway.errors import Disposition
+from gateway.flight import Flight
+from gateway.model import Message, TrafficClass
+from gateway.pairs import Pairs
+from gateway.portfolio import Portfolio, Wish
+from gateway.providers.contract import Failure, Scope
+from gateway.providers.whatsapp import template_of
+from gateway.whatsapp_lane_config import WhatsAppLane
+from gateway.window import Window
+from ratelimit import TokenBucket
+
+_AGAIN_S = 900.0
+"""A message that is held asks again after this at the latest: what was paused may be lifted early."""
+_GONE = "template-gone"
+_CLOSED = "131047"
+"""Meta's code for a free message outside the service window; we know without asking."""
+
+
+class Number:
+    """Made by the worker for each lane of WhatsApp; `board`, `portfolio` and `window` are shared by all numbers."""
+
+    def __init__(
+        self,
+        lane: WhatsAppLane,
+        board: Board,
+        portfolio: Portfolio,
+        window: Window,
+        now: float,
+    ) -> None:
+        """`now` is monotonic seconds."""
+        self.whose = Whose(lane.settings.phone_number_id, lane.account, lane.portfolio)
+        self.pairs = Pairs(lane.pair.every_s, lane.pair.burst, now) if lane.pair.every_s else None
+        self._board = board
+        self.portfolio = portfolio
+        self._window = window
+        self._classes = {class_: TokenBucket(0, 1, now) for class_ in TrafficClass}
+        self.limit: int | None = None
+        self.configure(lane, None)
+
+    def configure(self, lane: WhatsAppLane, limit: int | None) -> None:
+        """Go on with a lane's changed policy; `limit` is its portfolio's until Meta has said another."""
+        self._rate = lane.rate
+        self._policy = lane.quality.policy
+        self._next = lane.templates == "next"
+        self._limit = limit
+
+    @property
+    def quality(self) -> str:
+        return self._board.conditions.quality(self.whose.number)
+
+    @property
+    def recipients(self) -> int | None:
+        """People that the portfolio may reach in 24 hours; None for any number."""
+        return self._board.conditions.limit(self.whose.portfolio, self._limit)
+
+    def rate(self) -> float:
+        """Messages a second that the number stands now, in all classes together."""
+        return max(self._rate_of(class_) for class_ in TrafficClass)
+
+    def of_class(self, class_: TrafficClass, ready: int, lease_rate: float, now: float) -> int:
+        """How many of `ready` messages of a class its share of the rate lets through now; all, where it has the whole of it."""
+        rate = self._rate_of(class_)
+        if rate >= self._rate or rate == self.rate():
+            return ready if rate else 0
+        bucket = self._classes[class_]
+        share = lease_rate * rate / self._rate if self._rate else 0.0
+        bucket.set_rate(share, now, max(1, int(share / 4)))
+        return min(ready, bucket.available(now))
+
+    def took(self, class_: TrafficClass, count: int, now: float) -> None:
+        """So many of a class are written."""
+        self._classes[class_].take(count, now)
+
+    def refusal(self, message: Message, window_open: bool, now: float) -> Failure | float:
+        """Return why a message cannot be sent at all, or how many seconds it is held; 0 for one that can go. Unix time."""
+        conditions = self._board.conditions
+        template = template_of(message)
+        if not template and not window_open:
+            return Failure(
+                Disposition.REJECTED, _CLOSED, "the person has not written within 24 hours", scope=Scope.RECIPIENT
+            )
+        state = conditions.number_state(self.whose, now, template=bool(template))
+        if state.standing == "ok" and template:
+            state = conditions.template_state(self.whose.account, template, now)
+        if state.standing == "ok":
+            return 0.0
+        if state.standing == "gone" or self._next:
+            return Failure(Disposition.REJECTED, _GONE, state.reason, scope=Scope.TEMPLATE)
+        return min(_AGAIN_S, max(1.0, state.until - now))
+
+    async def place(self, flights: Sequence[Flight]) -> list[Failure | float]:
+        """Reserve what messages need before they are written, and mark them; waits while the store is away.
+
+        Answers for each, in their order, 0 for one that may go, the seconds after which to ask again, or why it never may.
+        """
+        now = time.time()
+        messages = [flight.message for flight in flights]
+        opened = await self._window.open_for(self.whose.number, [message.to for message in messages])
+        answers = [self.refusal(message, is_open, now) for message, is_open in zip(messages, opened, strict=True)]
+        asking = [n for n, answer in enumerate(answers) if answer == 0.0]
+        wishes = [Wish(messages[n].to, attempt_key(messages[n]), messages[n].class_, opened[n]) for n in asking]
+        for n, answer in zip(
+            asking, await self.portfolio.reserve(self.recipients, wishes, int(now * 1000)), strict=True
+        ):
+            answers[n] = answer.wait_s
+            flights[n].placed = answer.placed
+            flights[n].admitted = not answer.wait_s
+        return answers
+
+    def held(self, message: Message, failure: Failure, written_at: float) -> None:
+        """Meta has refused a message for what it is of: its template or the number waits, here and in all processes."""
+        self._board.failed(failure, self.whose, template_of(message), written_at)
+
+    def _rate_of(self, class_: TrafficClass) -> float:
+        return self._board.conditions.rate_of(self.whose.number, class_, self._rate, self._policy)

@@ -1,0 +1,288 @@
+"""What callbacks say of messages: found, published once, and only forward. SMSCs and the delay ladder are in tests/e2e."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.correlation import REMEMBER_S, follows, id_key, tellable
+from gateway.early import usable
+from gateway.embedded import HOST
+from gateway.errors import Disposition
+from gateway.model import Event, EventStatus
+from gateway.providers.contract import Failure, Status
+from smpp.receipt import canonical_resp
+from tests.gateway.callback_stage import ANA, Callbacks, callbacks
+from tests.support.proxy import Proxy
+from tests.support.stage import Stage, Stages, lane
+
+SUBMITTED, DELIVERED, READ = EventStatus.SUBMITTED, EventStatus.DELIVERED, EventStatus.READ
+FAILED, EXPIRED, UNKNOWN = EventStatus.FAILED, EventStatus.EXPIRED, EventStatus.UNKNOWN
+
+# What callbacks say of a message that was submitted, in this order; what of it is published; and what the rest counts as.
+HISTORIES: dict[str, tuple[list[EventStatus], list[EventStatus], dict[str, int]]] = {
+    "in-order": ([SUBMITTED, DELIVERED, READ], [DELIVERED, READ], {"intermediate": 1}),
+    "skipped": ([SUBMITTED, READ], [READ], {"intermediate": 1}),
+    "reversed": ([READ, DELIVERED, SUBMITTED], [READ], {"overtaken": 1, "intermediate": 1}),
+    "twice": ([DELIVERED, DELIVERED, READ, READ], [DELIVERED, READ], {"repeated": 2}),
+    "delivered-again-after-read": ([DELIVERED, READ, DELIVERED], [DELIVERED, READ], {"overtaken": 1}),
+    "failed": ([SUBMITTED, FAILED, FAILED], [FAILED], {"intermediate": 1, "repeated": 1}),
+    "failed-after-delivered": ([DELIVERED, FAILED, READ], [DELIVERED, READ], {"overtaken": 1}),
+    "delivered-after-failed": ([FAILED, DELIVERED, READ], [FAILED], {"overtaken": 2}),
+    "expired": ([EXPIRED, EXPIRED, DELIVERED], [EXPIRED], {"repeated": 1, "overtaken": 1}),
+}
+
+
+def site_of(stage: Stages) -> Stage:
+    """A deployment; its lane is no part of these tests."""
+    return stage(lanes={"alpha": lane(1)})
+
+
+def said(id_: str, status: EventStatus, **more: str) -> Status:
+    failure = Failure(Disposition.REJECTED, "131026", "not on WhatsApp") if status in (FAILED, EXPIRED) else None
+    return Status(id_, status, more.get("reference", ""), more.get("to", ANA), failure=failure)
+
+
+async def take(process: Callbacks, *statuses: Status) -> None:
+    await process.receipts.take("wa", "waba", statuses, "whatsapp")
+
+
+async def events_of(site: Stage, count: int) -> list[Event]:
+    """The events so far, when there are as many."""
+    await site.tally.until(lambda: len(site.tally.events) >= count)
+    return list(site.tally.events.values())
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one-batch", "one-by-one"])
+async def test_a_message_only_goes_forward(stage: Stages, together: bool) -> None:
+    """Each status once, whatever was said again, late, or not at all; in one callback or in many, as in `HISTORIES`."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent(*HISTORIES)
+        statuses = [[said(name, each) for each in history] for name, (history, _, _) in HISTORIES.items()]
+        if together:
+            await take(process, *itertools.chain(*statuses))
+        else:
+            for each in itertools.chain(*statuses):
+                await take(process, each)
+        published = sum(len(expected) for _, expected, _ in HISTORIES.values())
+        await events_of(site, published)
+        for name, (_, expected, _) in HISTORIES.items():
+            assert [event.status for event in site.tally.of(f"m-{name}")] == expected, name
+        assert not site.tally.repeated
+        counts = {"matched": published}
+        for _, _, others in HISTORIES.values():
+            for what, count in others.items():
+                counts[what] = counts.get(what, 0) + count
+        assert process.receipts.counts == counts
+
+
+@given(st.lists(st.sampled_from([SUBMITTED, DELIVERED, READ, FAILED, EXPIRED])), st.sampled_from([UNKNOWN, SUBMITTED]))
+def test_no_history_goes_back(history: list[EventStatus], before: EventStatus) -> None:
+    """Whatever is said in whatever order: statuses rise, none twice, and nothing follows an end."""
+    rank = {UNKNOWN: 0, SUBMITTED: 1, DELIVERED: 2, READ: 3, FAILED: 3, EXPIRED: 3}
+    told = [before]
+    for status in history:
+        if follows(told[-1], status):
+            told.append(status)
+    ranks = [rank[status] for status in told]
+    assert ranks == sorted(set(ranks))
+    if DELIVERED in told:
+        assert told[-1] in (DELIVERED, READ)
+    assert rank[told[-1]] >= max([rank[before], *(2 for status in history if rank[status] > 1)])
+
+
+async def test_an_event_says_whose_message_and_why(stage: Stages) -> None:
+    """Channel, lane and the provider's id; of a failure its code and its words, cut to what fits."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent("a", "b")
+        failure = Failure(Disposition.REJECTED, "131026" * 50, "x" * 5_000_000)
+        await take(process, said("a", DELIVERED), Status("b", FAILED, failure=failure))
+        delivered, failed = await events_of(site, 2)
+    assert (delivered.channel, delivered.lane, delivered.provider_message_id) == ("whatsapp", "wa", "a")
+    assert (delivered.message_id, delivered.tenant, delivered.attempt) == ("m-a", "acme", 1)
+    assert (delivered.error_code, delivered.error_text) == ("", "")
+    assert failed.error_code.startswith("131026")
+    assert (len(failed.error_code), len(failed.error_text)) == (64, 500)
+
+
+async def test_what_was_told_is_known_for_a_week_by_every_process(stage: Stages) -> None:
+    """An end is kept as a mark, `delivered` in front of its row for the `read` that may follow; both for 7 days from then."""
+    async with site_of(stage) as site, callbacks(site) as process, callbacks(site) as other:
+        await process.sent("a", "b")
+        for id_ in "ab":
+            await process.redis.expire(process.prefix + id_key("waba", id_), 5)
+        await take(process, said("a", READ), said("b", DELIVERED))
+        await site.until(lambda: process.store.calls == 2)
+        end, seconds = await process.told(id_key("waba", "a"))
+        assert (end, seconds) == ("read", REMEMBER_S)
+        row, seconds = await process.told(id_key("waba", "b"))
+        assert row.startswith('delivered["')
+        assert seconds == REMEMBER_S
+        await take(other, said("a", READ), said("b", DELIVERED), said("b", READ))
+        assert other.receipts.counts == {"repeated": 2, "matched": 1}
+        await take(process, said("b", READ))
+        assert process.receipts.counts["repeated"] == 1
+
+
+async def test_a_row_that_lives_longer_is_not_shortened(stage: Stages) -> None:
+    """WhatsApp keeps a message for a month, and `read` may come after it."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent("a")
+        await process.redis.expire(process.prefix + id_key("waba", "a"), 30 * 86_400)
+        await take(process, said("a", DELIVERED))
+        await site.until(lambda: process.store.calls == 2)
+        _, seconds = await process.told(id_key("waba", "a"))
+        assert seconds > 29 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([SUBMITTED, DELIVERED, READ], [SUBMITTED, DELIVERED, READ]),
+        ([DELIVERED, SUBMITTED, READ], [DELIVERED, READ]),
+        ([FAILED, SUBMITTED], [FAILED]),
+        ([SUBMITTED, SUBMITTED, FAILED], [SUBMITTED, FAILED]),
+    ],
+)
+async def test_a_status_with_our_reference_resolves_what_is_in_doubt(
+    stage: Stages, history: list[EventStatus], expected: list[EventStatus]
+) -> None:
+    """The provider's id is news to us: even `submitted` is, and the events carry it. Without an id the reference does."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        reference = "acme/m-a/1"
+        await process.doubted(reference, "a")
+        await process.doubted("acme/m-b/1", "b")
+        for status in history:
+            await take(process, said("wamid.a", status, reference=reference))
+            await take(process, said("", status, reference="acme/m-b/1"))
+        await events_of(site, 2 * len(expected))
+        assert [event.status for event in site.tally.of("m-a")] == expected
+        assert [event.status for event in site.tally.of("m-b")] == expected
+        assert {event.provider_message_id for event in site.tally.of("m-a")} == {"wamid.a"}
+        assert not site.tally.repeated
+
+
+async def test_an_id_goes_before_a_reference(stage: Stages) -> None:
+    """Both rows are there when a message in doubt was sent again: what is said under one is known under the other."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent("a")
+        await process.doubted("acme/m-a/1", "a")
+        await take(process, said("a", DELIVERED, reference="acme/m-a/1"))
+        await take(process, said("", DELIVERED, reference="acme/m-a/1"), said("a", DELIVERED))
+        assert process.receipts.counts == {"matched": 1, "repeated": 2}
+
+
+@pytest.mark.parametrize(
+    ("to", "reported", "ours"),
+    [
+        (ANA, ANA, True),
+        ("+525512345678", "+5215512345678", True),
+        ("+5531987654321", "553187654321", True),
+        (ANA, "CO.98237498", True),
+        (ANA, "", True),
+        (ANA, "+573009999999", False),
+    ],
+)
+async def test_an_id_that_was_another_s_is_told_by_its_number(
+    stage: Stages, to: str, reported: str, ours: bool
+) -> None:
+    """Numbers may be written in the provider's way; one that is plainly another's waits for its own message."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent("a", to=to)
+        await take(process, said("a", DELIVERED, to=reported))
+        assert process.receipts.counts == ({"matched": 1} if ours else {"matched": 0, "early": 1})
+
+
+async def test_what_is_not_known_waits_on_the_ladder(stage: Stages) -> None:
+    """The callback is answered all the same: Kafka has it."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await take(process, said("a", DELIVERED), said("b", SUBMITTED))
+        records = await site.read(site.config.kafka.delay_topic(1), 2)
+    assert process.receipts.counts["early"] == 2
+    assert {record.key for record in records} == {id_key("waba", "a").encode(), id_key("waba", "b").encode()}
+
+
+@pytest.mark.parametrize(
+    ("status", "good"),
+    [
+        (Status("a", DELIVERED), True),
+        (Status("", DELIVERED, "acme/m/1"), True),
+        (Status("", DELIVERED), False),
+        (Status("a" * 10_000, DELIVERED), False),
+        (Status("a", DELIVERED, "r" * 10_000), False),
+        (Status("a", EventStatus.REJECTED), False),
+    ],
+)
+def test_what_says_nothing_of_any_message_is_left_out(status: Status, good: bool) -> None:
+    """Before it can become a key of the store."""
+    assert usable(status) == good
+
+
+async def test_what_is_left_out_is_counted(stage: Stages) -> None:
+    """And costs the others nothing."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent("a")
+        await take(process, Status("", DELIVERED), said("a", DELIVERED))
+        await take(process, Status("", DELIVERED))
+        assert process.receipts.counts == {"unusable": 2, "matched": 1}
+
+
+async def test_the_network_of_a_number_is_learned(stage: Stages) -> None:
+    """From what is certainly ours, and once: the number as we write it."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent("a")
+        statuses = [Status("a", DELIVERED, network="732101")] * 2 + [Status("b", DELIVERED, network="732103")]
+        await take(process, *statuses)
+        assert process.learned == [(ANA, "732101")]
+
+
+async def test_callbacks_share_a_call_of_the_store(stage: Stages) -> None:
+    """Fifty at once, of fifty messages: two batches, since the first does not wait, and one call that remembers them."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        ids = [str(number) for number in range(50)]
+        await process.sent(*ids)
+        await asyncio.gather(*(take(process, said(id_, DELIVERED)) for id_ in ids))
+        await events_of(site, 50)
+        await asyncio.sleep(0)
+        assert process.store.calls <= 3
+
+
+async def test_more_than_may_wait_is_full_and_who_leaves_makes_room(stage: Stages, store_url: str) -> None:
+    """While the store does not answer; what has not begun is gone with its caller, and what has is finished."""
+    async with (
+        Proxy(HOST, urlsplit(store_url).port or 0) as proxy,
+        site_of(stage) as site,
+        callbacks(site, store_url=f"redis://{HOST}:{proxy.port}/0", capacity=10) as process,
+    ):
+        await process.sent("a", "b")
+        proxy.freeze()
+        first = asyncio.create_task(take(process, said("a", DELIVERED)))
+        await site.until(lambda: process.store.calls == 1)
+        others = [asyncio.create_task(take(process, *[said("b", DELIVERED)] * 9)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert process.receipts.full
+        for other in others:
+            other.cancel()
+        await asyncio.wait(others)
+        assert not process.receipts.full
+        proxy.thaw()
+        await first
+        await take(process, said("b", DELIVERED))
+        assert [event.status for event in await events_of(site, 2)] == [DELIVERED] * 2
+        assert process.receipts.counts == {"matched": 2}
+
+
+IDS: Sequence[str] = ("wamid.HBgNFQIAERgSAbCdEf==", "00C0FFEE", "SM0123456789abcdef", "0", "4ad2-00ff")
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_a_callback_looks_where_the_answer_was_noted(id_: str) -> None:
+    """The dispatcher writes its rows as for an SMSC whose ids are `same`."""
+    assert id_key("waba", id_) == f"d:waba:{canonical_resp(id_, 'same')}"
+    assert not tellable("accepted")
