@@ -13,6 +13,8 @@ from benchmarks.campaign import MAX_MESSAGES, PREFIXES
 from benchmarks.support import PASSWORD_ENV
 
 EMBEDDED = "embedded"
+APACHE = "kafka"
+"""Not an address either: Apache Kafka, started for the benchmark. It can be restarted, which the embedded one cannot."""
 
 _WARM_UP = 1000
 
@@ -22,6 +24,7 @@ _CONFIG = """\
 bootstrap = "{bootstrap}"
 prefix = "{prefix}"
 group = "{prefix}"
+instance = "{instance}"
 idempotence = {idempotence}
 fetch_wait_ms = {fetch_wait_ms}
 session_timeout_s = {session_timeout_s}
@@ -42,7 +45,7 @@ sender = "89000"
 
 [[routes]]
 lane = "{name}"
-prefix = "{digits}"
+{condition}
 """
 
 
@@ -110,23 +113,30 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[Settings, O
 
 def gateway_config(settings: Settings, bootstrap: str, store: str, smpp_port: int) -> str:
     """The TOML of the gateway under test."""
-    embedded = settings.broker == EMBEDDED
-    text = _CONFIG.format(
+    text = machinery_config(settings.broker, bootstrap, store, paced=settings.offered is not None)
+    for name, digits in zip(settings.lane_names, PREFIXES, strict=False):
+        text += lane_config(name, smpp_port, settings.window, settings.binds, f'prefix = "{digits}"')
+    return text
+
+
+def machinery_config(broker: str, bootstrap: str, store: str, *, paced: bool, instance: str = "") -> str:
+    """The TOML of Kafka and the store; `paced` where latency counts. An `instance` makes members of the groups static."""
+    embedded = broker == EMBEDDED
+    return _CONFIG.format(
         bootstrap=bootstrap,
         prefix=f"bench{os.getpid()}",
+        # The embedded broker lets static members wait longer, not shorter.
+        instance="" if embedded else instance,
         idempotence="false" if embedded else "true",
         # The embedded broker sees a record only when half of a fetch's wait is over.
-        fetch_wait_ms=10 if embedded and settings.offered is not None else 250,
+        fetch_wait_ms=10 if embedded and paced else 250,
         session_timeout_s=2 if embedded else 10,
         store=store,
     )
-    for name, digits in zip(settings.lane_names, PREFIXES, strict=False):
-        text += _LANE.format(
-            name=name,
-            port=smpp_port,
-            password_env=PASSWORD_ENV,
-            window=settings.window,
-            binds=settings.binds,
-            digits=digits,
-        )
-    return text
+
+
+def lane_config(name: str, port: int, window: int, binds: int, condition: str) -> str:
+    """The TOML of a lane, and of the route that leads to it under a condition."""
+    return _LANE.format(
+        name=name, port=port, password_env=PASSWORD_ENV, window=window, binds=binds, condition=condition
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -10,16 +11,16 @@ import subprocess
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import psutil
 
 from benchmarks.smsc import Task
-from gateway.embedded import Probe, Server, free_port
+from gateway.embedded import EmbeddedStore, Probe, Server, free_port
 from gateway.errors import GatewayError
 from smpp.simulator import Behaviour
 
@@ -46,11 +47,20 @@ class SMSC(Server):
         super().__init__("the simulator", command, port, _PROBE)
 
 
+class LastingStore(EmbeddedStore):
+    """A Valkey server whose data outlive its process: every write is in its log before it is answered."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        # What comes later on the command line counts.
+        self._command = [*self._command, "--appendonly", "yes", "--appendfsync", "everysec", "--dir", str(directory)]
+
+
 class Gateway:
     """`recado run` as a process; its log is a file. Leaving the context kills what has not been stopped."""
 
-    def __init__(self, config: Path, log: Path) -> None:
-        self._command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config)]
+    def __init__(self, config: Path, log: Path, *options: str) -> None:
+        self._command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config), *options]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,6 +83,16 @@ class Gateway:
     @property
     def running(self) -> bool:
         return self.process.poll() is None
+
+    def workers(self) -> dict[int, psutil.Process]:
+        """The processes of `--workers` that are there now, by their number."""
+        found = {}
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                with contextlib.suppress(psutil.Error, ValueError, IndexError):
+                    line = child.cmdline()
+                    found[int(line[line.index("--worker") + 1])] = child
+        return found
 
     async def stop(self) -> None:
         """Ask it to drain and end. Raises `BenchmarkError` with the end of its log if it does not, or ended badly."""
@@ -178,6 +198,25 @@ class Meter:
         before = after - 1
         share = (moment - self._moments[before]) / (self._moments[after] - self._moments[before])
         return samples[before] + share * (samples[after] - samples[before])
+
+
+def percentile_ms(ascending: Sequence[float], share: float) -> float:
+    """A percentile of times in seconds, in milliseconds."""
+    return round(ascending[min(int(len(ascending) * share), len(ascending) - 1)] * 1000, 2)
+
+
+def say(text: str) -> None:
+    """Tell whoever watches; stdout is for the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def deliver(result: Mapping[str, Any], file: Path | None) -> None:
+    """Print a result as JSON, with what it was measured on, and write it to a file if there is one."""
+    whole = {**result, "versions": versions(), "machine": machine()}
+    text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
+    if file is not None:
+        file.write_text(text + "\n")
+    print(text)
 
 
 def versions() -> dict[str, str]:

@@ -68,7 +68,7 @@ class Stage:
             "delay": {"rungs_s": [1, 5]},
             "receipts": {"early_limit_s": 10},
             "lanes": dict(lanes),
-            "routes": [*routes, {"lane": next(iter(lanes))}],
+            "routes": [*routes, _last_route(lanes)],
         }
         for name, table in sections.items():
             self._tables[name] = {**self._tables.get(name, {}), **table}
@@ -156,6 +156,11 @@ class Stage:
                     await asyncio.sleep(0.002)
         except TimeoutError:
             raise TimeoutError(f"after {patience_s} s; {dict(self.tally.counts())}") from None
+
+
+def _last_route(lanes: Mapping[str, Table]) -> Table:
+    name, first = next(iter(lanes.items()))
+    return {"lane": name, "channel": "whatsapp"} if first.get("provider") == "whatsapp" else {"lane": name}
 
 
 def lane(port: int, **other: Any) -> dict[str, Any]:
