@@ -28,7 +28,7 @@ from gateway.ledger import Ledger
 from gateway.meta import Meta
 from gateway.outbox import Outbox
 from gateway.publisher import Publisher
-from gateway.receipts import Receipts
+from gateway.receipts import Reached, Receipts
 from gateway.reload import Change, changes
 from gateway.routing import Router
 from gateway.slots import Slots
@@ -98,6 +98,8 @@ class Worker:
             formats={lane.account: lane.message_id_format for lane in config.lanes.values()},
             ttl_s=config.receipts.ttl_s,
             early_limit_s=config.receipts.early_limit_s,
+            failover=self.failover,
+            delivered=self._delivered,
         )
         self.publisher = Publisher(
             outbox=self.outbox,
@@ -198,7 +200,6 @@ class Worker:
                 ("dispatch", self.dispatcher.run()),
                 ("publish", self.publisher.run()),
                 ("receipts", self.receipts.run()),
-                ("inbound", self.inbound.run()),
             ):
                 self._spawn(name, loop)
             await asyncio.gather(self._lane_consumer.start(), self._delay_consumer.start(), self._jobs.start())
@@ -291,6 +292,9 @@ class Worker:
             if not slot.port.bound
         ]
         return found
+
+    async def _delivered(self, reached: Reached) -> None:
+        await self.meta.delivered(reached)
 
     async def _call_leases(self, argument: bytes) -> Any:
         async with asyncio.timeout(_LEASES_CALL_S):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import EventStatus, Message, TrafficClass
+from gateway.model import EventStatus, Message, TrafficClass, encode_message
 from smpp.receipt import canonical_receipt
 
 FINAL_MARK = b"final"
@@ -43,6 +43,10 @@ class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     id: str = ""
     """As the provider wrote it in its answer; empty for what is in doubt."""
     channel: str = "sms"
+    portfolio: str = ""
+    """Of WhatsApp: whose place it has, which counts from its delivery."""
+    plan: str = ""
+    """The whole message, where its job says what to do if this fails."""
 
 
 def attempt_key(what: Message | Sent) -> str:
@@ -69,7 +73,9 @@ def encode_sent(row: Sent) -> str:
     return _encode(row).decode()
 
 
-def sent(message: Message, lane: str, parts: int = 1, number: int = 0, provider_message_id: str = "") -> Sent:
+def sent(
+    message: Message, lane: str, parts: int = 1, number: int = 0, provider_message_id: str = "", portfolio: str = ""
+) -> Sent:
     return Sent(
         message.to,
         message.message_id,
@@ -83,6 +89,8 @@ def sent(message: Message, lane: str, parts: int = 1, number: int = 0, provider_
         number,
         provider_message_id,
         message.channel,
+        portfolio,
+        encode_message(message).decode() if message.plan else "",
     )
 
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,10 +21,11 @@ from gateway import early as earlies
 from gateway.correlation import FINAL_MARK, LASTING, REMEMBER_S, ROW, Sent, attempt_key, decode_sent, follows, opened
 from gateway.delay import RECEIPT, Ladder
 from gateway.early import OF_AN_SMSC, OF_STATE, Early, decode_early, encode_early
+from gateway.failover import Failover, with_step
 from gateway.group import Group
 from gateway.inbound import Inbound
 from gateway.inbox import Delivery, Inbox
-from gateway.model import EventStatus
+from gateway.model import EventStatus, decode_message, encode_message
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.contract import Status
 from gateway.providers.smpp import SmppPort
@@ -93,6 +94,13 @@ _BATCH = 2000
 """Statuses in one call of the store, which does nothing else meanwhile: some milliseconds."""
 
 
+Reached = dict[str, list[tuple[str, str]]]
+"""By portfolio: number and attempt of messages that were delivered."""
+
+_REACHED = (EventStatus.DELIVERED, EventStatus.READ)
+_OVER = (EventStatus.FAILED, EventStatus.EXPIRED)
+
+
 class Receipts:
     """One loop per worker over all its deliveries, one over all its callbacks; messages from people go on to `inbound`.
 
@@ -114,7 +122,13 @@ class Receipts:
         early_limit_s: float,
         capacity: int = 20_000,
         learn: Callable[[str, str], None] | None = None,
+        failover: Failover | None = None,
+        delivered: Callable[[Reached], Awaitable[None]] | None = None,
     ) -> None:
+        """`failover` finds the next step of what has failed; `delivered` is told who was reached, by portfolio."""
+        self._failover = failover
+        self._delivered = delivered
+        self._reached: Reached = {}
         self._inbox = inbox
         self._store = store
         self._prefix = prefix
@@ -234,7 +248,10 @@ class Receipts:
         else:
             resolved = []
         self.counts["matched"] += len(matched)
-        records += await self._events(matched + resolved, now)
+        records += await self._events(matched + resolved, now, batches)
+        if self._reached and self._delivered is not None:
+            reached, self._reached = self._reached, {}
+            await self._delivered(reached)
         if records:
             await self._outbox.send_keyed(self._events_topic, records)
         if batches:
@@ -256,6 +273,8 @@ class Receipts:
         elif sent is None or not follows(before, early.status):
             self.counts["overtaken"] += 1
         else:
+            if before == EventStatus.DELIVERED and sent.portfolio:  # its place counts from then
+                sent = msgspec.structs.replace(sent, portfolio="")
             return sent if sent.id else msgspec.structs.replace(sent, id=early.id)
         return None
 
@@ -284,19 +303,35 @@ class Receipts:
         )
         return values
 
-    async def _events(self, matched: list[tuple[Early, Sent]], now: float) -> list[Record]:
+    async def _events(self, matched: list[tuple[Early, Sent]], now: float, batches: Batches) -> list[Record]:
+        """The events of what is matched; what goes on with a step of its plan is added to `batches`."""
         records = []
         parts: list[tuple[Early, Sent]] = []
         for early, sent in matched:
             if sent.parts == 1:
-                records.append(earlies.event(sent, now, early.status, early.code, early.text, 1))
+                records.append(self._tell(sent, now, early.status, early.code, early.text, 1, batches))
             else:
                 parts.append((early, sent))
         if parts:
-            records += await self._aggregates(parts, now)
+            records += await self._aggregates(parts, now, batches)
         return records
 
-    async def _aggregates(self, parts: list[tuple[Early, Sent]], now: float) -> list[Record]:
+    def _tell(
+        self, sent: Sent, now: float, status: EventStatus, code: str, text: str, parts_done: int, batches: Batches
+    ) -> Record:
+        if sent.portfolio and status in _REACHED:
+            self._reached.setdefault(sent.portfolio, []).append((sent.to, attempt_key(sent)))
+        if sent.plan and status in _OVER and self._failover is not None:
+            message = decode_message(sent.plan.encode())
+            if (found := self._failover.next_step(message)) is not None:
+                step, lane = found
+                goes_on = with_step(message, step, message.attempt + 1)
+                where = self._failover.address(lane, goes_on)
+                batches.setdefault(where, []).append((goes_on.to.encode(), encode_message(goes_on)))
+                status = EventStatus.FALLBACK
+        return earlies.event(sent, now, status, code, text, parts_done)
+
+    async def _aggregates(self, parts: list[tuple[Early, Sent]], now: float, batches: Batches) -> list[Record]:
         """Note the parts' states; of messages whose parts are all known now, the event: delivered only if all are."""
         flat: list[Any] = []
         for early, sent in parts:
@@ -310,7 +345,7 @@ class Receipts:
             others = [each for each in said if each[0] != EventStatus.DELIVERED]
             status, text, code = (others or said)[-1]
             delivered = len(said) - len(others)
-            records[attempt_key(sent)] = earlies.event(sent, now, EventStatus(status), code, text, delivered)
+            records[attempt_key(sent)] = self._tell(sent, now, EventStatus(status), code, text, delivered, batches)
         return list(records.values())
 
     async def _missed(

@@ -61,6 +61,7 @@ class Settler:
         lane = part.flight.queue.slot.lane
         name = lane.name
         number = lane.number
+        portfolio = number.whose.portfolio if number is not None else ""
         ttl = self._rows_ttl(lane)
         head = f"d:{lane.account}:"
         id_format = lane.carrier.id_format
@@ -90,7 +91,7 @@ class Settler:
                 number.pairs.accepted(flight.message.to)
             rows += (
                 head + canonical_resp(provider_message_id, id_format),
-                encode_sent(sent(flight.message, name, 1, 0, provider_message_id)),
+                encode_sent(sent(flight.message, name, 1, 0, provider_message_id, portfolio if flight.placed else "")),
                 ttl,
             )
             outcome = Outcome("s", now, (provider_message_id,))
@@ -332,7 +333,7 @@ class Settler:
         """
         lane = flight.queue.slot.lane
         for number in numbers:
-            row = encode_sent(sent(flight.message, lane.name, len(flight.ids), number))
+            row = encode_sent(sent(flight.message, lane.name, len(flight.ids), number, "", _portfolio(flight)))
             if lane.carrier.echoes:
                 key = reference_key(lane.account, attempt_key(flight.message))
                 self._turn.rows += (key, row, self._rows_ttl(lane))
@@ -358,3 +359,9 @@ def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:
 
 def _place(part: Part) -> tuple[int, int]:
     return part.flight.offset, part.number
+
+
+def _portfolio(flight: Flight) -> str:
+    """Whose place a message has, if it has one."""
+    number = flight.queue.slot.lane.number
+    return number.whose.portfolio if number is not None and flight.placed else ""

@@ -27,7 +27,7 @@ _BODIES = (
 )
 _WINDOW = 4
 
-RAW, SAY, SUBMIT, TICK, UNBIND, ANSWER, EOF, JUMP, BIND = range(9)
+RAW, SAY, SUBMIT, TICK, UNBIND, ANSWER, EOF, JUMP = range(8)
 
 
 class _Tape:
@@ -62,6 +62,7 @@ class _End:
         self.owed: list[SubmitSM | DeliverSM | DataSM] = []
         self.said = b""
         self.heard: list[Event] = []
+        self.binds: list[Bind] = []
         self._count = 0
 
     def submit(self, wanted: int, now: float) -> None:
@@ -103,11 +104,13 @@ class _End:
             elif isinstance(event, SubmitSM | DeliverSM | DataSM):
                 self.owed.append(event)
             elif isinstance(event, Bind):
-                self.session.answer_bind(event, 0, "SMSC")
+                self.binds.append(event)
 
     def settle(self, now: float) -> None:
-        """Check what must be true after every step, and that what was said can be cut into PDUs."""
+        """Answer a bind, check what must be true after every step, and that what was said can be cut into PDUs."""
         session = self.session
+        while self.binds:
+            session.answer_bind(self.binds.pop(), 0, "SMSC")
         assert session.in_flight == len(self.open) <= _WINDOW
         if session.state is State.CLOSED:
             assert not self.open
@@ -151,7 +154,7 @@ def session(data: bytes) -> bool:
 
 def _step(tape: _Tape, whole: _End, cut: _End, now: float) -> float:
     ends = (whole, cut)
-    what = tape.number() % 9
+    what = tape.number() % 8
     if what in (RAW, SAY):
         data = tape.piece(tape.number()) if what == RAW else _pdu(tape)
         if not data:
@@ -179,8 +182,9 @@ def _step(tape: _Tape, whole: _End, cut: _End, now: float) -> float:
         for end in ends:
             end.answer(which, status)
     elif what == JUMP:
+        left = tape.number() % 4
         for end in ends:
-            end.session._sequence = MAX_SEQUENCE_NUMBER - tape.number() % 4 if end is whole else whole.session._sequence
+            end.session._sequence = MAX_SEQUENCE_NUMBER - left
     elif what == EOF and tape.number() % 8 == 0:
         for end in ends:
             end.take(end.session.receive_eof())

@@ -179,23 +179,24 @@ async def test_an_id_goes_before_a_reference(stage: Stages) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "reported", "ours"),
+    ("to", "reported", "reference", "ours"),
     [
-        (ANA, ANA, True),
-        ("+525512345678", "+5215512345678", True),
-        ("+5531987654321", "553187654321", True),
-        (ANA, "CO.98237498", True),
-        (ANA, "", True),
-        (ANA, "+573009999999", False),
+        (ANA, ANA, "", True),
+        ("+525512345678", "+5215512345678", "", True),
+        ("+5531987654321", "553187654321", "", True),
+        (ANA, "CO.98237498", "", True),
+        (ANA, "", "", True),
+        (ANA, "+573009999999", "", False),
+        (ANA, "+573009999999", "acme/m-a/1", True),
     ],
 )
 async def test_an_id_that_was_another_s_is_told_by_its_number(
-    stage: Stages, to: str, reported: str, ours: bool
+    stage: Stages, to: str, reported: str, reference: str, ours: bool
 ) -> None:
-    """Numbers may be written in the provider's way; one that is plainly another's waits for its own message."""
+    """It may be written in the provider's way. One that is plainly another's waits for its message, but for our reference."""
     async with site_of(stage) as site, callbacks(site) as process:
         await process.sent("a", to=to)
-        await take(process, said("a", DELIVERED, to=reported))
+        await take(process, said("a", DELIVERED, to=reported, reference=reference))
         assert process.receipts.counts == ({"matched": 1} if ours else {"matched": 0, "early": 1})
 
 

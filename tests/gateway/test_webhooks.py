@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import hmac
 import time
@@ -48,13 +49,6 @@ from tests.support.proxy import Proxy
 from tests.support.stage import Stage, Stages, lane
 
 DELIVERED = EventStatus.DELIVERED
-PREFERENCE = {
-    "messaging_product": "whatsapp",
-    "metadata": {"display_phone_number": "15550001111", "phone_number_id": NUMBER},
-    "user_preferences": [
-        {"wa_id": ANA[1:], "category": "marketing_messages", "value": "stop", "timestamp": "1750000000"}
-    ],
-}
 
 
 def site_of(stage: Stages) -> Stage:
@@ -113,14 +107,23 @@ async def test_who_does_not_prove_who_he_is_is_refused(stage: Stages, headers: d
         assert not process.server.contents
 
 
+GZIP = {"Content-Encoding": "gzip"}
+
+
+def signed(body: bytes) -> dict[str, str]:
+    """What goes with a body that is Meta's."""
+    return {"X-Hub-Signature-256": "sha256=" + hmac.digest(APP_SECRET.encode(), body, hashlib.sha256).hex()}
+
+
 async def test_what_cannot_be_a_callback_is_refused(stage: Stages) -> None:
     """Each with its status, its count, and nothing in the log."""
     garbage = b"\x00{not json \xff"
-    signed = {"X-Hub-Signature-256": "sha256=" + hmac.digest(APP_SECRET.encode(), garbage, hashlib.sha256).hex()}
     good = statuses(("a", "delivered"))
+    packed = gzip.compress(good.body)  # Meta does not, and what is signed is what came
     async with site_of(stage) as site, callbacks(site, max_body=2000) as process:
         cases = [
-            ((await process.post(Post("", garbage, signed))), 400, ("wa", "unreadable")),
+            ((await process.post(Post("", garbage, signed(garbage)))), 400, ("wa", "unreadable")),
+            ((await process.post(Post("", packed, signed(packed) | GZIP))), 400, ("wa", "unreadable")),
             ((await process.post(good, path="/hooks/other")), 404, ("", "no-such-path")),
             ((await process.post(good, path="/hooks/wa/")), 404, ("", "no-such-path")),
             ((await process.post(Post("", b"x" * 2001, {}))), 413, ("wa", "oversized")),
@@ -226,8 +229,11 @@ async def test_a_message_from_a_person_is_published_once(stage: Stages) -> None:
 
 async def test_an_opt_out_is_published_and_opens_nothing(stage: Stages) -> None:
     """As what a person wants, and as a change that concerns the lane."""
+    wish = {"wa_id": ANA[1:], "category": "marketing_messages", "value": "stop", "timestamp": str(int(time.time()))}
+    metadata = {"display_phone_number": "15550001111", "phone_number_id": NUMBER}
+    value = {"messaging_product": "whatsapp", "metadata": metadata, "user_preferences": [wish]}
     async with site_of(stage) as site, callbacks(site) as process:
-        assert (await process.post(posted([("user_preferences", PREFERENCE)]))).status == 200
+        assert (await process.post(posted([("user_preferences", value)]))).status == 200
         [found] = await inbound_of(site, 1)
         assert await process.window.open_for(NUMBER, [ANA]) == [False]
         assert process.changes == [("wa", Change(f"recipient:{ANA}", "marketing_messages", "stop"))]
@@ -318,7 +324,7 @@ async def test_a_store_that_is_away_is_503_and_all_is_well_when_it_is_back(stage
 
 
 async def test_who_comes_while_it_is_full_is_asked_to_come_again(stage: Stages, store_url: str) -> None:
-    """At once, before the body is read; what is inside stays bounded however many come."""
+    """At once, before the body is read, or when it has been if that took long: what is inside stays bounded."""
     async with (
         Proxy(HOST, urlsplit(store_url).port or 0) as proxy,
         site_of(stage) as site,
@@ -328,11 +334,20 @@ async def test_who_comes_while_it_is_full_is_asked_to_come_again(stage: Stages, 
         await process.sent(*ids)
         proxy.freeze()
         post = statuses(*[(id_, "delivered") for id_ in ids])
+        reader, writer = await asyncio.open_connection(HOST, process.server.port)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in post.headers.items())
+        writer.write(
+            f"POST /hooks/wa HTTP/1.1\r\nHost: h\r\n{headers}Content-Length: {len(post.body)}\r\n\r\n".encode()
+        )
+        await site.until(lambda: process.server.octets == len(post.body))
         first = asyncio.create_task(process.post(post))
         await site.until(lambda: process.receipts.full)
         answers = await asyncio.gather(*(process.post(post) for _ in range(20)))
         assert {(response.status, response.headers["Retry-After"]) for response in answers} == {(503, "5")}
-        assert process.server.counts == {("wa", "full"): 20}
+        writer.write(post.body)
+        assert b" 503 " in await reader.readline()
+        writer.close()
+        assert process.server.counts == {("wa", "full"): 21}
         proxy.thaw()
         assert (await first).status == 200
         assert (await process.post(post)).status == 200
@@ -372,7 +387,7 @@ async def test_processes_listen_at_one_port(stage: Stages) -> None:
 
 
 async def test_a_campaign_s_callbacks_come_out_right(stage: Stages) -> None:
-    """Meta as it can be: twice, last state first, `delivered` never told, and repeated while we were away for a while."""
+    """Meta as it can be: twice, last state first, `delivered` never told, and all of it again since we were away at first."""
     behaviour = Behaviour(
         sent_s=0.05,
         delivered_s=0.02,
