@@ -26,6 +26,7 @@ from gateway.intake import Intake
 from gateway.lane import Lane
 from gateway.ledger import Ledger
 from gateway.meta import Meta
+from gateway.operators import Operators
 from gateway.outbox import Outbox
 from gateway.publisher import Publisher
 from gateway.receipts import Reached, Receipts
@@ -79,6 +80,7 @@ class Worker:
         rungs = config.delay.rungs_s
         ladder = Ladder({rung: (kafka.delay_topic(rung), kafka.delay_partitions) for rung in rungs})
         self.ledger = Ledger(patience, prefix, _LEDGER_TTL_S, config.claims.ttl_s)
+        operators = Operators(patience, prefix, lambda: self.failover.router.by_operator)
         self.inbound = Inbound(
             store=patience,
             prefix=prefix,
@@ -98,6 +100,12 @@ class Worker:
             formats={lane.account: lane.message_id_format for lane in config.lanes.values()},
             ttl_s=config.receipts.ttl_s,
             early_limit_s=config.receipts.early_limit_s,
+            learn=operators.teach,
+            network_tlvs={
+                name: lane.network_tlv
+                for name, lane in config.lanes.items()
+                if not isinstance(lane, HttpLane) and lane.network_tlv
+            },
             failover=self.failover,
             delivered=self._delivered,
         )
@@ -144,6 +152,7 @@ class Worker:
             kafka=kafka,
             ladder=ladder,
             failover=self.failover,
+            operators=operators,
             lanes=self.lanes,
         )
         self.meta = Meta(config, self.lanes, self.dispatcher.slots, patience, prefix, self.inbox)

@@ -114,7 +114,8 @@ class Forwarder:
                 for part in queue.ready:
                     flight = part.flight
                     if flight.intended:
-                        flight.admitted = admitted = True
+                        if not flight.admitted:  # else nobody is woken for what waits for tokens
+                            flight.admitted = admitted = True
                     elif not flight.admitted and not flight.concluded:
                         flights.append(flight)
             if not flights:

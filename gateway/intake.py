@@ -24,6 +24,7 @@ from gateway.errors import InvalidJob, MissingParameter
 from gateway.failover import Failover, admits, topic_of, with_step
 from gateway.lane import Lane
 from gateway.model import Job, Message, Recipient, Step, deadline_of, decode_job, encode_message, message_id_of
+from gateway.operators import Operators
 from gateway.outbox import Batches, Outbox, Record, partition_of
 from gateway.route_config import network
 from gateway.routing import pick
@@ -82,6 +83,7 @@ class Intake:
         kafka: Kafka,
         ladder: Ladder,
         failover: Failover,
+        operators: Operators,
         lanes: Mapping[str, Lane],
     ) -> None:
         self._consumer = consumer
@@ -89,6 +91,7 @@ class Intake:
         self._kafka = kafka
         self._ladder = ladder
         self._failover = failover
+        self._operators = operators
         self._lanes = lanes
         self.counts: Counter[str] = Counter()
         """messages, rejected, dead."""
@@ -200,6 +203,9 @@ class Intake:
         topics: dict[str, tuple[str, Lane]] = {}
         check = numbers.check_address if job.channel == "email" else numbers.check
         rejected = 0
+        learned: dict[str, str] = {}
+        if self._failover.router.by_operator:
+            learned = await self._operators.of([one.to for one in job.recipients[start : start + _CHUNK]])
         for index in range(start, min(start + _CHUNK, len(job.recipients))):
             recipient = job.recipients[index]
             to = recipient.to
@@ -211,6 +217,8 @@ class Intake:
                 operator = recipient.operator
                 if operator:
                     operator = network(operator) or operator
+                elif learned:
+                    operator = learned.get(to, "")
                 choice = choice_of(to, operator)
                 if choice is None:
                     raise Rejected("route", "no route fits")

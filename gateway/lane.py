@@ -104,12 +104,15 @@ class Lane:
         if self.config.adaptive.latency:
             self.adaptive.answered(answers, latency_s, now)
 
-    def hold(self, flight: Flight, failure: Failure, now: float) -> None:
-        """Let what a message has been held for wait: its template or number, where Meta says so, else its sender."""
+    def hold(self, flight: Flight, failure: Failure, now: float) -> Failure:
+        """Let what a message has been held for wait: its template or number, where Meta says so, else its sender.
+
+        Returns what that asks for of the message itself.
+        """
         if self.number is not None:
-            self.number.held(flight.message, failure, flight.written_at)
-        else:
-            self.gate.hold("sender", flight.message.sender, now + (failure.after or _HOLD_S))
+            return self.number.held(flight.message, failure, flight.written_at)
+        self.gate.hold("sender", flight.message.sender, now + (failure.after or _HOLD_S))
+        return failure
 
     def throttled(self, failure: Failure, now: float) -> None:
         """Give way: however many of a window bounce, that counts once."""

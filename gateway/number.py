@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from gateway.board import Board
 from gateway.conditions import Whose
 from gateway.correlation import attempt_key
@@ -122,9 +124,15 @@ class Number:
             flights[n].admitted = not answer.wait_s
         return answers
 
-    def held(self, message: Message, failure: Failure, written_at: float) -> None:
-        """Meta has refused a message for what it is of: its template or the number waits, here and in all processes."""
+    def held(self, message: Message, failure: Failure, written_at: float) -> Failure:
+        """Meta has refused a message for what it is of: its template or the number waits, here and in all processes.
+
+        Returns what that asks for of this message: the same as of those behind it, see `refusal`.
+        """
         self._board.failed(failure, self.whose, template_of(message), written_at)
+        if self._next and failure.scope is Scope.TEMPLATE:
+            return replace(failure, disposition=Disposition.REJECTED)
+        return replace(failure, after=failure.after and min(_AGAIN_S, failure.after))
 
     def _rate_of(self, class_: TrafficClass) -> float:
         return self._board.conditions.rate_of(self.whose.number, class_, self._rate, self._policy)

@@ -8,10 +8,11 @@ of it: in the store a number takes some 100 octets. Networks are MCC and MNC, fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.route_config import network
-from gateway.store import Script
+from gateway.store import Patience, Script
 
 TTL_S = 30 * 86_400
 """How long an operator is believed."""
@@ -96,3 +97,29 @@ class Learned:
         if len(self._young) >= self._half:
             self._old, self._young = self._young, {}
         self._young[to] = (network, until)
+
+
+class Operators:
+    """What this process knows of networks, with the store behind it; asks and tells nothing without routes by operator."""
+
+    def __init__(self, store: Patience, prefix: str, wanted: Callable[[], bool]) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._wanted = wanted
+        self._learned = Learned()
+
+    def teach(self, to: str, network: str) -> None:
+        """Note what a receipt says of a number."""
+        if self._wanted():
+            self._learned.teach(to, network, time.monotonic())
+
+    async def of(self, numbers: Sequence[str]) -> dict[str, str]:
+        """Return the networks of those numbers of which one is known; waits while the store is away."""
+        if not self._wanted():
+            return {}
+        now = time.monotonic()
+        if taught := self._learned.taught():
+            await self._store.run(STORE, (self._prefix, TTL_S, taught))
+        if missing := self._learned.missing(numbers, now):
+            self._learned.fill(missing, await self._store.run(LOOK_UP, (self._prefix, missing)), now)
+        return {to: network for to in numbers if (network := self._learned.get(to, now))}

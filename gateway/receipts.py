@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from gateway.group import Group
 from gateway.inbound import Inbound
 from gateway.inbox import Delivery, Inbox
 from gateway.model import EventStatus, decode_message, encode_message
+from gateway.operators import from_tlv
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.contract import Status
 from gateway.providers.smpp import SmppPort
@@ -122,10 +123,14 @@ class Receipts:
         early_limit_s: float,
         capacity: int = 20_000,
         learn: Callable[[str, str], None] | None = None,
+        network_tlvs: Mapping[str, int] | None = None,
         failover: Failover | None = None,
         delivered: Callable[[Reached], Awaitable[None]] | None = None,
     ) -> None:
-        """`failover` finds the next step of what has failed; `delivered` is told who was reached, by portfolio."""
+        """`network_tlvs` are parameters of receipts, by lane, in which an operator names the network that serves the number.
+
+        `failover` finds the next step of what has failed; `delivered` is told who was reached, by portfolio."""
+        self._network_tlvs = network_tlvs or {}
         self._failover = failover
         self._delivered = delivered
         self._reached: Reached = {}
@@ -207,6 +212,10 @@ class Receipts:
                     status, name = OF_STATE[receipt.state]
                     to = pdu.source_addr.lstrip("+0")
                     code = OF_AN_SMSC + receipt.error
+                    if lane in self._network_tlvs and self._learn is not None:
+                        network = from_tlv(pdu.tlvs.get(self._network_tlvs[lane], b""))
+                        if network:
+                            self._learn(f"+{to}", network)
                     receipts.append(Early(lane, account, to, receipt.message_id, key, status, code, name, now))
                 else:
                     self.counts["intermediate"] += 1

@@ -252,7 +252,8 @@ class Settler:
             self._bounced.append(part)
             return
         if what is Disposition.HOLD:
-            lane.hold(flight, failure, time.monotonic())
+            failure = lane.hold(flight, failure, time.monotonic())
+            what = failure.disposition
         flight.left -= 1
         worst = flight.failure
         if worst is None or _GRAVITY[what] > _GRAVITY[worst.disposition]:

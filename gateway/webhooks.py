@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from msgspec import Struct
 
 from gateway import config
@@ -24,6 +26,8 @@ from gateway.model import Inbound as InboundRecord
 from gateway.providers.contract import Change, Hook, Provider, Reading, Unsigned
 from gateway.receipts import Receipts
 from gateway.window import Window
+
+log = logging.getLogger("gateway.webhooks")
 
 _METHODS = frozenset(("GET", "POST"))
 _BODIES = 16
@@ -115,8 +119,11 @@ class Webhooks:
 
     async def start(self) -> None:
         """Listen; raises OSError when the port is taken."""
-        # The signature is over what came, so nothing is unpacked; and what nobody may wait for any more is finished all the same.
-        self._server = web.Server(self._serve, access_log=None, auto_decompress=False, lingering_time=_LINGER_S)
+        log.addFilter(_our_own)
+        # Nothing is unpacked: what is signed is what came.
+        self._server = web.Server(
+            self._serve, access_log=None, logger=log, auto_decompress=False, lingering_time=_LINGER_S
+        )
         self._listening = await asyncio.get_running_loop().create_server(
             self._server, self._settings.host, self._settings.port, backlog=1024, reuse_port=self._shared
         )
@@ -160,7 +167,8 @@ class Webhooks:
             body = await _read(request, most)
             self._look_for_room()  # what others have brought since weighs many times its octets
             headers = {name.lower(): value for name, value in request.headers.items()}
-            hook = Hook(request.method, self._settings.public_url + request.raw_path, _parameters(query), headers, body)
+            parameters = dict(parse_qsl(query, keep_blank_values=True))
+            hook = Hook(request.method, self._settings.public_url + request.raw_path, parameters, headers, body)
             reading = _understood(served.provider, hook)
             self._note(served.lane, reading)
             await self._publish(served, reading)
@@ -246,10 +254,9 @@ async def _read(request: web.BaseRequest, most: int) -> bytes:
     return b"".join(chunks)
 
 
-def _parameters(query: str) -> Mapping[str, str]:
-    # Octets that are no UTF-8 come as lone surrogates, which nothing behind us could write.
-    clean = query.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return dict(parse_qsl(clean, keep_blank_values=True))
+def _our_own(record: logging.LogRecord) -> bool:
+    """Whether it is worth a line: what cannot be read as HTTP is answered 400, and anybody can send it all day."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _understood(provider: Provider, hook: Hook) -> Reading:

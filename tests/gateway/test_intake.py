@@ -18,8 +18,10 @@ from gateway.failover import Failover
 from gateway.intake import Intake
 from gateway.lane import Lane
 from gateway.model import Dead, Event, EventStatus, Message, decode_event, decode_message
+from gateway.operators import Operators
 from gateway.outbox import Outbox, partition_of
 from gateway.routing import Router
+from gateway.store import Patience, Store
 from tests.support.dispatching import Broker, configured, record
 
 JOBS = TopicPartition("recado.jobs", 0)
@@ -59,6 +61,7 @@ class Desk:
             kafka=config.kafka,
             ladder=Ladder({1: ("delay.1", 1), 60: ("delay.60", 1)}),
             failover=self.failover,
+            operators=Operators(Patience(Store("redis://127.0.0.1:1")), "", lambda: False),
             lanes={name: Lane(lane, 0.0) for name, lane in config.lanes.items()},
         )
 

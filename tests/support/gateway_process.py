@@ -73,6 +73,11 @@ class GatewayProcess:
         assert self._process is not None, "the gateway was not started"
         self._process.send_signal(signal.SIGUSR1)
 
+    def skip_day(self) -> None:
+        """Put its wall clock ahead by a day and an hour; for one that runs as `tests.support.stepping`."""
+        assert self._process is not None, "the gateway was not started"
+        self._process.send_signal(signal.SIGUSR2)
+
     def log_text(self) -> str:
         """Return what all processes so far have written."""
         return self.log.read_text(errors="replace")

@@ -1,4 +1,7 @@
-"""`recado` with a wall clock that can be stepped, which needs no rights of a superuser: SIGUSR1 puts it back by an hour."""
+"""`recado` with a wall clock that can be stepped, which needs no rights of a superuser: SIGUSR1 puts it back by an hour.
+
+SIGUSR2 puts it ahead by a day and an hour.
+"""
 
 import signal
 import time
@@ -7,11 +10,12 @@ from gateway.cli import main
 
 _unstepped = time.time
 _offset_s = 0.0
+_STEPS = {signal.SIGUSR1: -3600, signal.SIGUSR2: 25 * 3600}
 
 
-def _step(*_: object) -> None:
+def _step(number: int, _: object) -> None:
     global _offset_s  # noqa: PLW0603 - there is one wall clock
-    _offset_s -= 3600
+    _offset_s += _STEPS[number]
 
 
 def _stepped() -> float:
@@ -20,5 +24,6 @@ def _stepped() -> float:
 
 if __name__ == "__main__":
     time.time = _stepped
-    signal.signal(signal.SIGUSR1, _step)
+    for number in _STEPS:
+        signal.signal(number, _step)
     main()
