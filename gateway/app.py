@@ -107,7 +107,7 @@ class Worker:
                 if not isinstance(lane, HttpLane) and lane.network_tlv
             },
             failover=self.failover,
-            delivered=self._delivered,
+            settled=self._settled,
         )
         self.publisher = Publisher(
             outbox=self.outbox,
@@ -302,8 +302,8 @@ class Worker:
         ]
         return found
 
-    async def _delivered(self, reached: Reached) -> None:
-        await self.meta.delivered(reached)
+    async def _settled(self, reached: Reached) -> None:
+        await self.meta.settled(reached)
 
     async def _call_leases(self, argument: bytes) -> Any:
         async with asyncio.timeout(_LEASES_CALL_S):

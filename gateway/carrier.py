@@ -41,7 +41,13 @@ class Port(Protocol):
     @property
     def down_reason(self) -> str: ...
 
-    def start(self) -> None: ...
+    def start(self, after: float = 0.0) -> None:
+        """Begin to connect, `after` seconds from now."""
+        ...
+
+    def abort(self) -> None:
+        """Drop what is not answered: whoever has the slot next may connect at once, and the provider counts connections."""
+        ...
 
     def submit(self, parts: list[tuple[Any, Any]]) -> None:
         """Write what the carrier has encoded, each with what its answer is to carry."""

@@ -57,7 +57,10 @@ class MailPort:
     def down_reason(self) -> str:
         return "" if self._open else "not started, or closed"
 
-    def start(self) -> None:
+    def abort(self) -> None:
+        """Nothing: nobody counts the connections of a lane like this."""
+
+    def start(self, after: float = 0.0) -> None:
         self._open = True
         self._workers = [asyncio.create_task(self._work(), name=f"mail {self.lane}") for _ in range(self._connections)]
         self._on_bound()

@@ -16,6 +16,7 @@ from gateway.number import Number
 from gateway.portfolio import Portfolio
 from gateway.providers.contract import Change
 from gateway.providers.whatsapp import WhatsApp
+from gateway.receipts import Reached
 from gateway.store import Patience
 from gateway.whatsapp_lane_config import WhatsAppLane
 from gateway.window import Window
@@ -78,11 +79,11 @@ class Meta:
             self.board.changed(changes, number.whose, time.time())
             await self.board.safe()
 
-    async def delivered(self, delivered: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-        """Count whom messages have reached: by portfolio, their numbers and attempts."""
-        for name, whom in delivered.items():
+    async def settled(self, reached: Reached) -> None:
+        """Count whom messages have reached, and give back the places of those that failed."""
+        for name, (delivered, failed) in reached.items():
             if name in self.portfolios:
-                await self.portfolios[name].settle(whom, (), int(time.time() * 1000))
+                await self.portfolios[name].settle(delivered, failed, int(time.time() * 1000))
 
     def _polled(self) -> Iterator[Polled]:
         for name, lane in self._lanes.items():

@@ -95,8 +95,8 @@ _BATCH = 2000
 """Statuses in one call of the store, which does nothing else meanwhile: some milliseconds."""
 
 
-Reached = dict[str, list[tuple[str, str]]]
-"""By portfolio: number and attempt of messages that were delivered."""
+Reached = dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]]
+"""By portfolio: number and attempt of messages that were delivered, and of those that certainly were not."""
 
 _REACHED = (EventStatus.DELIVERED, EventStatus.READ)
 _OVER = (EventStatus.FAILED, EventStatus.EXPIRED)
@@ -125,14 +125,14 @@ class Receipts:
         learn: Callable[[str, str], None] | None = None,
         network_tlvs: Mapping[str, int] | None = None,
         failover: Failover | None = None,
-        delivered: Callable[[Reached], Awaitable[None]] | None = None,
+        settled: Callable[[Reached], Awaitable[None]] | None = None,
     ) -> None:
         """`network_tlvs` are parameters of receipts, by lane, in which an operator names the network that serves the number.
 
-        `failover` finds the next step of what has failed; `delivered` is told who was reached, by portfolio."""
+        `failover` finds the next step of what has failed; `settled` is told who was reached and who was not, by portfolio."""
         self._network_tlvs = network_tlvs or {}
         self._failover = failover
-        self._delivered = delivered
+        self._settled = settled
         self._reached: Reached = {}
         self._inbox = inbox
         self._store = store
@@ -258,9 +258,9 @@ class Receipts:
             resolved = []
         self.counts["matched"] += len(matched)
         records += await self._events(matched + resolved, now, batches)
-        if self._reached and self._delivered is not None:
+        if self._reached and self._settled is not None:
             reached, self._reached = self._reached, {}
-            await self._delivered(reached)
+            await self._settled(reached)
         if records:
             await self._outbox.send_keyed(self._events_topic, records)
         if batches:
@@ -328,8 +328,8 @@ class Receipts:
     def _tell(
         self, sent: Sent, now: float, status: EventStatus, code: str, text: str, parts_done: int, batches: Batches
     ) -> Record:
-        if sent.portfolio and status in _REACHED:
-            self._reached.setdefault(sent.portfolio, []).append((sent.to, attempt_key(sent)))
+        if sent.portfolio and status in (*_REACHED, *_OVER):
+            self._reached.setdefault(sent.portfolio, ([], []))[status in _OVER].append((sent.to, attempt_key(sent)))
         if sent.plan and status in _OVER and self._failover is not None:
             message = decode_message(sent.plan.encode())
             if (found := self._failover.next_step(message)) is not None:

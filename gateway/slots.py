@@ -34,6 +34,8 @@ _POLL_MS = 50
 _LAST_SETTLE_S = 5.0
 """How long settling may take once all is answered. The ledger knows as much: a broker or a store that is away may not hold up
 a process that wants to stop."""
+_UNBIND_S = 1.0
+"""Whoever had a slot before unbinds when it learns of it, which is when we do: so long its bind is left alone."""
 _LAST_COMMIT_S = 1.0
 """What the commit has at least of that."""
 
@@ -72,6 +74,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self._ready = asyncio.Event()
         """Cleared between revoke and assign: what is fetched then is fetched again."""
         self._commit_now = asyncio.Event()
+        self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
         self._committing: asyncio.Task[None] | None = None
         self._failed: Exception | None = None
@@ -85,6 +88,9 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             for queue in self._queues.values():
                 self._dispatcher.release(queue)
             await self._settle(self._drain_s)
+            for slot in self.slots.values():
+                if slot.port.in_flight:  # its next owner binds, and the account has so many binds and no more
+                    slot.port.abort()
         except Exception as error:
             self._fail(error)
 
@@ -110,6 +116,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             self._close(slot)
         used = set()
         for tp in sorted(assigned):
+            if self._closed:  # a rebalance that met our stop: nothing is bound any more
+                return
             if await self._take(tp):
                 used.add(self._topics[tp.topic][0])
         for tp, queue in self._queues.items():
@@ -170,6 +178,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
 
     async def close(self) -> None:
         """Forward nothing more, drain and unbind every bind, settle what that brought, commit; bounded."""
+        self._closed = True
         self._ready.clear()
         for queue in self._queues.values():
             self._dispatcher.release(queue)
@@ -233,10 +242,11 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         """Become the owner of a queue; False if nobody has ever been."""
         lane_name, class_ = self._topics[tp.topic]
         key = self._slot_of(tp)
+        starts = False
         slot = self.slots.get(key)
         if slot is None:
             slot = self.slots[key] = Slot(self._lanes[lane_name], tp.partition, self._inbox)
-            slot.port.start()
+            starts = True
         queue = self._queues.get(tp)
         if queue is None:
             queue = self._queues[tp] = Queue(tp, slot, class_)
@@ -259,6 +269,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             )
         queue.entry.intent = queue.recover_before
         queue.owned = True
+        if starts:
+            slot.port.start(_UNBIND_S if found.known else 0.0)
         return found.known or committed is not None
 
     async def _is_new(self, lane: str) -> bool:

@@ -247,8 +247,13 @@ class Link:
     def in_flight(self) -> int:
         return self._connection.session.in_flight
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name=f"link {self.config.system_id}")
+    def start(self, after: float = 0.0) -> None:
+        """Begin to connect, `after` seconds from now: somebody else may have to unbind first."""
+        self._task = asyncio.create_task(self._run(after), name=f"link {self.config.system_id}")
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection as it is; what it has not answered comes as `Closed`, and the link connects again."""
+        self._connection.abort(reason)
 
     def set_window(self, window: int) -> None:
         """Change how many requests may be unanswered, for this connection and the next ones; a smaller one drains by itself."""
@@ -294,7 +299,10 @@ class Link:
 
     # The reconnect loop.
 
-    async def _run(self) -> None:
+    async def _run(self, after: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(after):
+                await self._stopping.wait()
         attempt = 0
         config = self.config
         loop = asyncio.get_running_loop()

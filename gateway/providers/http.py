@@ -98,7 +98,10 @@ class HttpPort:
             return ""
         return self._down or self._grants.reason
 
-    def start(self) -> None:
+    def abort(self) -> None:
+        """Nothing: nobody counts the connections of a lane like this."""
+
+    def start(self, after: float = 0.0) -> None:
         self._open = True
         self._down = ""
         self._client.open()

@@ -132,9 +132,13 @@ class SmppPort:
     def bound(self) -> bool:
         return all(link.bound for link in self._links)
 
-    def start(self) -> None:
+    def start(self, after: float = 0.0) -> None:
         for link in self._links:
-            link.start()
+            link.start(after)
+
+    def abort(self) -> None:
+        for link in self._links:
+            link.abort("given up with its window unanswered")
 
     def set_window(self, window: int) -> None:
         self._sender.set_window(window)
