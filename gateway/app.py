@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from gateway import topics
+from gateway.admin import Controls
 from gateway.assignor import SlotAssignor
 from gateway.carrier import HttpCarrier
 from gateway.config import Config, HttpLane
@@ -65,8 +66,8 @@ class Worker:
         self.config = config
         kafka = config.kafka
         prefix = f"{kafka.prefix}:"
-        self._store = Store(config.store.url.reveal(), config.store.timeout_s)
-        self.patience = patience = Patience(self._store)
+        self.store = Store(config.store.url.reveal(), config.store.timeout_s)
+        self.patience = patience = Patience(self.store)
         self._producer = topics.producer(kafka)
         self._jobs = topics.consumer(kafka, "intake")
         self._lane_consumer = topics.consumer(kafka, "lanes", SlotAssignor(kafka.prefix))
@@ -74,6 +75,8 @@ class Worker:
         self.outbox = Outbox(self._producer)
         now = time.monotonic()
         self.lanes = {name: Lane(lane, now) for name, lane in config.lanes.items()}
+        self.consumers = (self._jobs, self._lane_consumer, self._delay_consumer)
+        """For what waits in Kafka."""
         router = Router(config.routes, config.lanes, config.operators)
         self.failover = Failover(kafka, config.lanes, router)
         self.inbox = Inbox(config.limits.buffered_deliveries)
@@ -165,9 +168,10 @@ class Worker:
             window=self.meta.window,
             on_changes=self.meta.changed,
         )
+        self.controls = Controls(self.store, prefix, self.lanes, self.inbox.wake.set)
         self._health = Health(config.lanes)
         self._watch = Watch(
-            store=self._store,
+            store=self.store,
             prefix=prefix,
             slots=self.dispatcher.slots,
             lanes=self.lanes,
@@ -182,7 +186,7 @@ class Worker:
             clock=time.monotonic,
             failures=(StoreUnavailable, TimeoutError),
         )
-        self._delay = DelayLoop(
+        self.delay = DelayLoop(
             consumer=self._delay_consumer,
             outbox=self.outbox,
             ladder=ladder,
@@ -203,8 +207,9 @@ class Worker:
             self._jobs.subscribe([kafka.jobs_topic])
             self._lane_consumer.subscribe(list(self._lane_topics), listener=self.slots)
             self._delay_consumer.subscribe(
-                [kafka.delay_topic(rung) for rung in self.config.delay.rungs_s], listener=self._delay
+                [kafka.delay_topic(rung) for rung in self.config.delay.rungs_s], listener=self.delay
             )
+            await self.controls.load(self.patience)
             for name, loop in (
                 ("dispatch", self.dispatcher.run()),
                 ("publish", self.publisher.run()),
@@ -215,9 +220,10 @@ class Worker:
             for name, loop in (
                 ("fetch", self.slots.fetch()),
                 ("commit", self.slots.commit()),
-                ("delay", self._delay.run()),
+                ("delay", self.delay.run()),
                 ("leases", self._keeper.keep()),
                 ("lanes", self._watch.run()),
+                ("controls", self.controls.run()),
                 *self.meta.loops(),
                 ("intake", self.intake.run()),
             ):
@@ -283,7 +289,7 @@ class Worker:
                 await asyncio.gather(*(client.stop() for client in clients))
         except TimeoutError:
             log.warning("kafka is away: left without taking leave")
-        await self._store.close()
+        await self.store.close()
         if self._admin is not None:
             await self._admin.stop()
         log.info("stopped")
@@ -307,7 +313,7 @@ class Worker:
 
     async def _call_leases(self, argument: bytes) -> Any:
         async with asyncio.timeout(_LEASES_CALL_S):
-            return await self._store.run_packed(_LEASES, argument)
+            return await self.store.run_packed(_LEASES, argument)
 
     def _spawn(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         self._tasks[name] = asyncio.create_task(loop, name=name)

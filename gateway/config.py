@@ -210,10 +210,11 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Admin(Struct, frozen=True, kw_only=True):
-    """Where metrics and health are served; port 0 is off."""
+    """Where metrics and health are served; port 0 is off. Actions want the token; without one there are none."""
 
     host: Text = "127.0.0.1"
     port: PortOrOff = 0
+    token: Secret = Secret("")
 
 
 class Webhooks(Struct, frozen=True, kw_only=True):

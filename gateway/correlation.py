@@ -47,6 +47,8 @@ class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Of WhatsApp: whose place it has, which counts from its delivery."""
     plan: str = ""
     """The whole message, where its job says what to do if this fails."""
+    at: int = 0
+    """When it was written first, Unix seconds; 0 for what is in doubt."""
 
 
 def attempt_key(what: Message | Sent) -> str:
@@ -74,7 +76,13 @@ def encode_sent(row: Sent) -> str:
 
 
 def sent(
-    message: Message, lane: str, parts: int = 1, number: int = 0, provider_message_id: str = "", portfolio: str = ""
+    message: Message,
+    lane: str,
+    parts: int = 1,
+    number: int = 0,
+    provider_message_id: str = "",
+    portfolio: str = "",
+    at: int = 0,
 ) -> Sent:
     return Sent(
         message.to,
@@ -91,6 +99,7 @@ def sent(
         message.channel,
         portfolio,
         encode_message(message).decode() if message.plan else "",
+        at,
     )
 
 

@@ -192,6 +192,7 @@ class Dispatcher:
                 del going[room:]
             if going:
                 slot.port.submit([(part.body, part) for part in going])
+                slot.lane.meter.written += len(going)
 
     def _wake_in(self, delay: float) -> None:
         if self._alarm is not None:

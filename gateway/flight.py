@@ -79,6 +79,7 @@ class Queue:
         "fenced",
         "flights",
         "limit",
+        "line",
         "name",
         "owned",
         "progress",
@@ -115,6 +116,8 @@ class Queue:
         """No record from this offset on is admitted before more is committed."""
         self.served = 0.0
         """What it has been given, in its class's virtual time (`fair.py`)."""
+        self.line = slot.lane.meter.line(class_)
+        """How long what is `ready` has waited, for the metrics."""
 
     def __repr__(self) -> str:
         return (
@@ -133,6 +136,7 @@ class Queue:
         What is still in flight stays in flight; its records will come again, and are known by their offsets.
         """
         self.records.clear()
+        self.line.clear()
         self.progress = Progress(start)
         self.entry.epoch = epoch
         self.fenced = False

@@ -138,6 +138,7 @@ class Forwarder:
         encode = queue.slot.lane.carrier.encode
         recover_before = queue.recover_before
         limit = queue.limit
+        since = records[0].timestamp / 1000
         while records and len(ready) < room:
             if records[0].offset >= limit:
                 break
@@ -174,6 +175,7 @@ class Forwarder:
                 flight.left = len(parts)
                 ready.extend(parts)
             queue.flights[offset] = flight
+        queue.line.joined(len(ready), since, now)
 
     def _evacuate(self, slot: Slot, now: float) -> bool:
         """Move what waits for a lane that is down to its next lanes, as far as it has any; True if there is more."""
@@ -297,6 +299,7 @@ class Forwarder:
                 flight.opened = False
                 entry.rewrite(flight.offset)
                 touched = True
+        queue.line.left(len(ready), now)
         if touched:
             turn.touched[queue.name] = queue
 

@@ -6,11 +6,12 @@ again: the caps are kept exactly, the time at which it is due is only an estimat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.lane_config import Caps
 from gateway.model import Message
 from gateway.pairs import Pairs
+from gateway.providers.whatsapp import template_of
 from ratelimit import TokenBucket
 
 _NAMES = 10_000
@@ -19,6 +20,14 @@ _PAUSED_S = 60.0
 """A cap of 0 is asked again after this; somebody may have raised it."""
 _BURST_S = 0.25
 """A capped flow may bunch up for so long: the ladder gives back what stepped aside a tenth of a second's worth at a time."""
+
+
+_SUBJECTS: Mapping[str, Callable[[Message], str]] = {
+    "sender": lambda message: message.sender,
+    "campaign": lambda message: f"{message.tenant}/{message.campaign}",
+    "template": template_of,
+}
+"""What of a message a hold of each kind is about."""
 
 
 class _Cap:
@@ -41,7 +50,8 @@ class Gate:
         self._kinds = caps.kinds
         self._part = 1.0
         self._known: dict[tuple[str, str], _Cap] = {}
-        self._held: dict[tuple[str, str], float] = {}
+        self._held: dict[str, dict[str, float]] = {}
+        """By kind and subject, until when."""
         self.pairs: Pairs | None = None
         """Of a number of WhatsApp."""
         self.open = not self._kinds
@@ -62,14 +72,18 @@ class Gate:
         self._note_open()
 
     def hold(self, kind: str, name: str, until: float) -> None:
-        """Let nothing of a sender (a template …) pass before `until`."""
-        if len(self._held) >= _NAMES:
-            self._held.clear()
-        self._held[kind, name] = until
+        """Let nothing of a sender (campaign, template) pass before `until`."""
+        held = self._held.setdefault(kind, {})
+        if len(held) >= _NAMES:
+            held.clear()
+        held[name] = until
         self.open = False
 
     def release(self, kind: str, name: str) -> None:
-        self._held.pop((kind, name), None)
+        held = self._held.get(kind, {})
+        held.pop(name, None)
+        if not held:
+            self._held.pop(kind, None)
         self._note_open()
 
     def wait(self, message: Message, parts: int, now: float) -> float:
@@ -109,14 +123,15 @@ class Gate:
         return cap
 
     def _held_for(self, message: Message, now: float) -> float:
-        what = ("sender", message.sender)
-        until = self._held.get(what, 0.0)
-        if not until:
-            return 0.0
-        if until <= now:
-            self.release(*what)
-            return 0.0
-        return until - now
+        seconds = 0.0
+        for kind, held in list(self._held.items()):
+            name = _SUBJECTS[kind](message)
+            until = held.get(name)
+            if until is not None and until <= now:
+                self.release(kind, name)
+            elif until is not None:
+                seconds = max(seconds, until - now)
+        return seconds
 
     def _note_open(self) -> None:
         self.open = not self._kinds and not self._held and self.pairs is None

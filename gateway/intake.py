@@ -23,6 +23,7 @@ from gateway.delay import Ladder
 from gateway.errors import InvalidJob, MissingParameter
 from gateway.failover import Failover, admits, topic_of, with_step
 from gateway.lane import Lane
+from gateway.metrics.meters import histogram
 from gateway.model import Job, Message, Recipient, Step, deadline_of, decode_job, encode_message, message_id_of
 from gateway.operators import Operators
 from gateway.outbox import Batches, Outbox, Record, partition_of
@@ -95,6 +96,7 @@ class Intake:
         self._lanes = lanes
         self.counts: Counter[str] = Counter()
         """messages, rejected, dead."""
+        self.seconds = histogram("recado_intake_seconds")
         self._positions: dict[TopicPartition, int] = {}
         self._commit_at = 0.0
         self._telling: list[asyncio.Task[None]] = []
@@ -121,6 +123,9 @@ class Intake:
             fetched = await self._consumer.getmany(timeout_ms=200, max_records=200)
             if fetched:
                 await self._take([record for records in fetched.values() for record in records])
+                now = time.time()
+                for records in fetched.values():
+                    self.seconds.observe(max(0.0, now - records[0].timestamp / 1000), len(records))
                 self._positions |= {tp: records[-1].offset + 1 for tp, records in fetched.items()}
             if self._positions and (self._stopping or time.monotonic() >= self._commit_at):
                 await self._commit()

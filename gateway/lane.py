@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from math import inf
 
 from gateway.carrier import AnyLane, carrier_of
@@ -12,6 +11,8 @@ from gateway.fair import Turns
 from gateway.flight import Flight, Queue
 from gateway.gate import Gate
 from gateway.inbox import Answer, Inbox
+from gateway.metrics.count import Tally
+from gateway.metrics.meters import LaneMeter
 from gateway.model import TrafficClass
 from gateway.number import Number
 from gateway.providers.contract import Failure
@@ -43,8 +44,11 @@ class Lane:
         """Of a lane of WhatsApp."""
         self.stopped = ""
         """Why nothing is sent until somebody has looked; empty while it is."""
-        self.refusals: Counter[str] = Counter()
+        self.limit = inf
+        """Parts per second that people have asked for, of all processes together; 0 is a pause."""
+        self.refusals = Tally()
         """Refused parts by code."""
+        self.meter = LaneMeter(lane.classes)
         self._set_ahead()
 
     def reconfigure(self, lane: AnyLane, now: float) -> None:
@@ -71,9 +75,9 @@ class Lane:
         self.gate.configure(self.config.caps, slots / self.config.slots, now)
 
     def tokens(self, now: float) -> Bucket:
-        """Return what grants parts now: the lease, and where the operator has asked for less, a brake on it."""
+        """Return what grants parts now: the lease, and where the operator or people have asked for less, a brake on it."""
         contract = self.config.rate
-        rate = 0.0 if self.stopped else self.adaptive.rate(now)
+        rate = 0.0 if self.stopped else min(self.adaptive.rate(now), self.limit)
         if self.number is not None:
             rate = min(rate, self.number.rate())
         if rate >= contract:
@@ -84,7 +88,7 @@ class Lane:
 
     def wait(self, now: float, parts: int) -> float:
         """Return the seconds after which to ask again for so many tokens; infinite only while the lane is paused or stopped."""
-        if self.stopped or not self.config.rate:
+        if self.stopped or not self.config.rate or not self.limit:
             return inf
         tokens = self.tokens(now)
         # What is spoken for will be taken this turn: beyond a whole burst of it a wait would be none, and the next turn empty.
@@ -95,12 +99,13 @@ class Lane:
     def failure(self, answer: Answer, now: float) -> Failure:
         """Return what an answer that is no acceptance asks for, and count it."""
         failure = self.carrier.failure(answer, now)
-        self.refusals[failure.code] += 1
+        self.refusals.add(failure.code)
         return failure
 
     def answered(self, answers: int, latency_s: float, now: float) -> None:
         """Note a batch of answers, and how long the first of them took."""
         self.carrier.answered(answers, now)
+        self.meter.round_trip.observe(latency_s, answers)
         if self.config.adaptive.latency:
             self.adaptive.answered(answers, latency_s, now)
 
@@ -126,6 +131,7 @@ class Lane:
 
     def reconnected(self, now: float) -> None:
         """A bind is up again: begin slowly, if the lane says so."""
+        self.meter.binds += 1
         self.adaptive.restarted(now)
 
     def _set_ahead(self) -> None:

@@ -19,11 +19,13 @@ All keys carry a time to live. All scripts can be repeated with the same argumen
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from gateway.metrics.meters import histogram
 from gateway.store import Patience, Script
 
 BLOCK = 8192
@@ -207,6 +209,7 @@ class Ledger:
         self._prefix = prefix
         self._ttl = ttl_s
         self._claim_ttl = claim_ttl_s
+        self.seconds = histogram("recado_ledger_exchange_seconds")
 
     async def acquire(self, name: str, committed: int) -> Acquired:
         """Become the owner of a queue. `committed` is the group's offset, 0 if it has none."""
@@ -223,10 +226,12 @@ class Ledger:
         value, time to live; `forgotten` is key, field of doubts that are none any more. When this returns, all of it is in
         Redis, and what was intended may be written, except for the claims that others hold.
         """
+        started = time.monotonic()
         queues = [entry.taken() for entry in entries]
         fenced, taken = await self._store.run(
             _EXCHANGE, (self._prefix, self._ttl, self._claim_ttl, queues, claims, rows, doubts, forgotten)
         )
+        self.seconds.observe(time.monotonic() - started)
         return Exchanged(
             fenced=[entries[n].name for n in fenced if n >= 0],
             lost=[entries[-n - 1].name for n in fenced if n < 0],

@@ -12,11 +12,14 @@ import asyncio
 import logging
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from gateway.metrics.meters import histogram
 
 log = logging.getLogger("gateway.outbox")
 
@@ -62,6 +65,9 @@ class Outbox:
         self._partitions: dict[str, int] = {}
         self._groups: dict[str, _Group] = {}
         self.away = False
+        self.seconds = histogram("recado_kafka_produce_seconds")
+        self.failures: Counter[str] = Counter()
+        """By the error's name."""
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has; asked once, since key order would break if it changed under way."""
@@ -75,6 +81,7 @@ class Outbox:
 
         Raises `MessageSizeTooLargeError` for a record that the broker will never take: whoever made it must bound it.
         """
+        started = time.monotonic()
         delay = 0.05
         left: Iterable[tuple[tuple[str, int], list[Record]]] = batches.items()
         # aiokafka takes its request timeout to find out; who looks at the log or the health page should know before.
@@ -85,6 +92,7 @@ class Outbox:
                 delay = min(1.0, delay * 2)
         finally:
             watch.cancel()
+        self.seconds.observe(time.monotonic() - started)
         if self.away:
             self.away = False
             log.warning("kafka back")
@@ -156,6 +164,7 @@ class Outbox:
         return failed
 
     def _failed(self, error: KafkaError) -> None:
+        self.failures[type(error).__name__] += 1
         if isinstance(error, MessageSizeTooLargeError):
             raise error
         self._note(str(error) or type(error).__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import msgspec
@@ -19,6 +19,8 @@ from gateway.failover import Address, with_step
 from gateway.flight import Flight, Queue
 from gateway.inbox import Delivery
 from gateway.ledger import Outcome
+from gateway.metrics.count import Tally
+from gateway.metrics.meters import histogram
 from gateway.model import Message, encode_message
 from gateway.outbox import Batches, Outbox, Record
 from gateway.settle import LANE_DOWN
@@ -94,6 +96,9 @@ class Publisher:
         self._deliveries: list[Delivery] = []
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """Settled attempts by lane, class and outcome."""
+        self.troubles: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
+        """Of those that were not simply accepted the codes, by lane and outcome."""
+        self.batches = histogram("recado_settle_batch_messages")
         self._wake = asyncio.Event()
         self.turned = Pulse()
         """Beats after every batch and every turn of the dispatcher: who waits for a queue to change looks again then."""
@@ -190,6 +195,11 @@ class Publisher:
         kinds = Counter([(flight.queue, outcome.kind) for flight, outcome in settled])
         for (queue, kind), count in kinds.items():
             self.counts[queue.slot.lane.name, queue.class_.value, OUTCOMES[kind]] += count
+        for flight, outcome in settled:
+            if outcome.error_code:
+                self.troubles[flight.queue.slot.lane.name, OUTCOMES[outcome.kind]].add(outcome.error_code)
+        if settled:
+            self.batches.observe(len(settled))
 
 
 def _again(flight: Flight, outcome: Outcome) -> tuple[bytes, bytes]:

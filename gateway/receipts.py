@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ from gateway.failover import Failover, with_step
 from gateway.group import Group
 from gateway.inbound import Inbound
 from gateway.inbox import Delivery, Inbox
+from gateway.metrics.count import Histogram
+from gateway.metrics.meters import histogram
 from gateway.model import EventStatus, decode_message, encode_message
 from gateway.operators import from_tlv
 from gateway.outbox import Batches, Outbox, Record
@@ -91,6 +94,8 @@ return all
 """)
 
 _EARLY_FIRST_S = 1.0
+_TIMED = 8
+"""Receipts of a batch whose delay is looked at."""
 _BATCH = 2000
 """Statuses in one call of the store, which does nothing else meanwhile: some milliseconds."""
 
@@ -152,6 +157,10 @@ class Receipts:
         self._marks: list[str] = []
         self._told: list[str | bool] = []
         self._forget: list[str] = []
+        self.of_account: Counter[tuple[str, str]] = Counter()
+        """The same as `counts`, by account."""
+        self.delays: defaultdict[str, Histogram] = defaultdict(partial(histogram, "recado_receipt_delay_seconds"))
+        """By lane, from a message's write to what was said of it."""
         self.counts: Counter[str] = Counter()
         """matched, repeated, overtaken, intermediate, early, resolved, orphan, unusable."""
 
@@ -174,7 +183,7 @@ class Receipts:
         now = time.time()
         found = [earlies.of_status(lane, account, channel, each, now) for each in statuses if earlies.usable(each)]
         if len(found) < len(statuses):
-            self.counts["unusable"] += len(statuses) - len(found)
+            self._count(account, "unusable", len(statuses) - len(found))
         if found:
             await self._callbacks.put(found)
 
@@ -218,7 +227,7 @@ class Receipts:
                             self._learn(f"+{to}", network)
                     receipts.append(Early(lane, account, to, receipt.message_id, key, status, code, name, now))
                 else:
-                    self.counts["intermediate"] += 1
+                    self._count(account, "intermediate")
         if receipts:
             await self._process(receipts)
         if messages:
@@ -257,6 +266,9 @@ class Receipts:
         else:
             resolved = []
         self.counts["matched"] += len(matched)
+        for account, times in Counter([early.account for early, _ in matched]).items():
+            self.of_account[account, "matched"] += times
+        self._time(matched)
         records += await self._events(matched + resolved, now, batches)
         if self._reached and self._settled is not None:
             reached, self._reached = self._reached, {}
@@ -271,16 +283,28 @@ class Receipts:
             else:
                 self._remember(early, sent)
 
+    def _time(self, matched: list[tuple[Early, Sent]]) -> None:
+        """Note how long receipts took; of many some stand for the others."""
+        every = 1 + len(matched) // _TIMED
+        for n in range(0, len(matched), every):
+            early, sent = matched[n]
+            if sent.at and early.status is not EventStatus.READ:
+                self.delays[sent.lane].observe(max(0.0, early.seen_at - sent.at), min(every, len(matched) - n))
+
+    def _count(self, account: str, what: str, times: int = 1) -> None:
+        self.counts[what] += times
+        self.of_account[account, what] += times
+
     def _news(self, early: Early, row: bytes, before: str) -> Sent | None:
         """Return the message if what is said of it takes it forward; `before` is what this batch has told of it."""
         told, sent = opened(row)
         before = before or told
         if early.status is EventStatus.SUBMITTED and before != EventStatus.UNKNOWN:
-            self.counts["intermediate"] += 1
+            self._count(early.account, "intermediate")
         elif before in (early.status, FINAL_MARK.decode()):
-            self.counts["repeated"] += 1
+            self._count(early.account, "repeated")
         elif sent is None or not follows(before, early.status):
-            self.counts["overtaken"] += 1
+            self._count(early.account, "overtaken")
         else:
             if before == EventStatus.DELIVERED and sent.portfolio:  # its place counts from then
                 sent = msgspec.structs.replace(sent, portfolio="")
@@ -364,11 +388,11 @@ class Receipts:
         last: list[Early] = []
         for early in missed:
             if now - early.seen_at < self._early_limit:
-                self.counts["early"] += 1
+                self._count(early.account, "early")
                 due = min(now + max(_EARLY_FIRST_S, now - early.seen_at), early.seen_at + self._early_limit)
                 self._ladder.put(batches, due, RECEIPT, early.key.encode(), encode_early(early), now)
             elif early.status is EventStatus.SUBMITTED:
-                self.counts["intermediate"] += 1  # on its way, as whoever sent it knows
+                self._count(early.account, "intermediate")  # on its way, as whoever sent it knows
             else:
                 last.append(early)
         if not last:
@@ -384,10 +408,10 @@ class Receipts:
             field, row = next(((f, r) for f, r in fields if (key, f) not in taken), (b"", b""))
             if field and float(field[:17]) <= early.seen_at:
                 taken.add((key, field))
-                self.counts["resolved"] += 1
+                self._count(early.account, "resolved")
                 resolved.append((early, msgspec.structs.replace(decode_sent(row), id=early.id)))
                 forget += (key, field.decode())
             else:
-                self.counts["orphan"] += 1
+                self._count(early.account, "orphan")
                 orphans.append(earlies.orphan(early))
         return resolved, forget, orphans

@@ -66,6 +66,7 @@ class Settler:
         head = f"d:{lane.account}:"
         id_format = lane.carrier.id_format
         latency_s = now - part.flight.written_at
+        written_at = int(part.flight.written_at)
         for answer in answers:
             part = answer.context
             flight = part.flight
@@ -89,11 +90,9 @@ class Settler:
             flight.ids[0] = provider_message_id
             if number is not None and number.pairs is not None:
                 number.pairs.accepted(flight.message.to)
-            rows += (
-                head + canonical_resp(provider_message_id, id_format),
-                encode_sent(sent(flight.message, name, 1, 0, provider_message_id, portfolio if flight.placed else "")),
-                ttl,
-            )
+            place = portfolio if flight.placed else ""
+            row = sent(flight.message, name, 1, 0, provider_message_id, place, written_at)
+            rows += (head + canonical_resp(provider_message_id, id_format), encode_sent(row), ttl)
             outcome = Outcome("s", now, (provider_message_id,))
             entry.settle(flight.offset, outcome)
             settled.append((flight, outcome))
@@ -268,7 +267,9 @@ class Settler:
             return  # an SMSC without ids has no receipts that could be told apart
         rows = self._turn.rows
         rows.append(f"d:{lane.account}:{canonical_resp(provider_message_id, lane.carrier.id_format)}")
-        rows.append(encode_sent(sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id)))
+        at = int(flight.written_at)
+        row = sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id, "", at)
+        rows.append(encode_sent(row))
         rows.append(self._rows_ttl(lane))
 
     def _conclude(self, flight: Flight, now: float) -> None:

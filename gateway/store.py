@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from typing import Any, cast
 
 import hiredis
@@ -18,6 +19,7 @@ from redis import exceptions
 from redis.asyncio import Connection, ConnectionPool
 
 from gateway.errors import StoreUnavailable
+from gateway.metrics.meters import histogram
 
 log = logging.getLogger("gateway.store")
 
@@ -51,6 +53,8 @@ class Store:
         self._pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=timeout)
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
+        self.seconds = histogram("recado_store_call_seconds")
+        self.failures = 0
 
     async def run(self, script: Script, argument: Any) -> Any:
         """Call a script; raises `StoreUnavailable` when Redis is away, slow beyond the timeout, or refuses to write.
@@ -63,15 +67,20 @@ class Store:
     async def run_packed(self, script: Script, packed: bytes) -> Any:
         """Call a script with an argument that is MessagePack already; as `run` in all else."""
         async with self._turn:
+            started = time.monotonic()
             try:
                 async with asyncio.timeout(self._timeout):
                     try:
-                        return await self._call(b"EVALSHA", script.sha, b"0", packed)
+                        answer = await self._call(b"EVALSHA", script.sha, b"0", packed)
                     except exceptions.NoScriptError:
-                        return await self._call(b"EVAL", script.source, b"0", packed)
+                        answer = await self._call(b"EVAL", script.source, b"0", packed)
+                self.seconds.observe(time.monotonic() - started)
+                return answer
             except _LOADING as error:
+                self.failures += 1
                 raise StoreUnavailable(str(error)) from error
             except (*_FAILURES, TimeoutError) as error:
+                self.failures += 1
                 await self._drop()
                 raise StoreUnavailable(str(error) or f"no answer within {self._timeout} s") from error
             except asyncio.CancelledError:

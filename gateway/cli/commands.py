@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gateway.cli import sim_http
+from gateway.cli import operating, sim_http
 from gateway.cli.terminal import INTERRUPTED, console, fail, run_until_signal, say
 from gateway.model import EventStatus, TrafficClass
 
@@ -39,6 +39,12 @@ app = typer.Typer(
       recado send people.csv -c recado.toml --job-id nov-1 \\
              --text "Hola {nombre}, su factura vence el {fecha}"
       recado events -c recado.toml --job nov-1 --status failed
+
+    [bold]See what it does, and stop it:[/bold]
+
+      recado top -c recado.toml             [dim]lanes as they are now[/dim]
+      recado pause claro-co -c recado.toml  [dim]or --campaign, --template[/dim]
+      recado dead list -c recado.toml       [dim]what could not be read[/dim]
 
     [bold]Play an operator,[/bold] slow and moody if you like:
 
@@ -85,6 +91,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="So many processes, supervised by this one; 0: one for each core.")
     ] = None,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="Words and key=value, or JSON, an object a line.")
+    ] = "text",
     pidfile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep the process id there, for `recado reload`.")
     ] = None,
@@ -103,10 +112,10 @@ def run(
     from gateway.cli import control, mistakes
 
     loaded = mistakes.load(config)
-    log.setup(log_level)
+    log.setup(log_level, log_format, worker)
     with control.pidfile(pidfile):
         if workers is not None:
-            raise typer.Exit(control.supervise(config, workers, log_level))
+            raise typer.Exit(control.supervise(config, workers, "--log-level", log_level, "--log-format", log_format))
         with mistakes.explained(loaded):
             control.work(config, loaded, worker)
 
@@ -348,3 +357,8 @@ def demo(
         raise typer.Exit(INTERRUPTED)
     if not closed:
         raise typer.Exit(1)
+
+
+for command in (operating.lanes, operating.top, operating.pause, operating.resume):
+    app.command()(command)
+app.add_typer(operating.dead, name="dead")

@@ -35,11 +35,11 @@ def work(file: Path, config: Config, worker: int | None) -> None:
     uvloop.run(run() if worker is None else supervise.supervised(run))
 
 
-def supervise(file: Path, workers: int, log_level: str) -> int:
-    """Run so many workers, or one for each core if 0, and return the exit code."""
+def supervise(file: Path, workers: int, *logging_as: str) -> int:
+    """Run so many workers, or one for each core if 0, which log as these options say; return the exit code."""
     from gateway.supervise import Restarts, Supervisor, run  # noqa: PLC0415
 
-    command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(file), "--log-level", log_level]
+    command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(file), *logging_as]
 
     def usable() -> bool:
         try:

@@ -31,7 +31,9 @@ class Site:
         self.alpha, self.beta = self.accounts
 
     async def lose(self, name: str) -> None:
-        """Have an operator hang up, and refuse connections."""
+        """Have an operator hang up, and refuse connections; its lane has little patience from here on, and not before."""
+        self.stage.change(name, down_after_s=0.5)
+        self.worker.reload(self.stage.configure())
         await self.operators[name].refuse()
         self.operators[name].drop_connections()
 
@@ -48,12 +50,12 @@ async def two(
     stage: Stages, *routes: Table, behaviour: Behaviour | None = None, alpha: Table | None = None, **other: Any
 ) -> AsyncIterator[Site]:
     """Lanes `alpha` and `beta`, with `other`; `behaviour` is how the operator of the first begins, `alpha` what differs there."""
-    patient = {"down_after_s": 0.5, "up_after_s": 0.5, **other}
+    quick = {"up_after_s": 0.5, **other}
     accounts = [Account("alpha", PASSWORD, behaviour), Account("beta", PASSWORD)]
     async with Simulator(accounts[:1]) as one, Simulator(accounts[1:]) as two:
         lanes = {
-            "alpha": lane(one.port, **{**patient, **(alpha or {})}),
-            "beta": lane(two.port, system_id="beta", **patient),
+            "alpha": lane(one.port, **{**quick, **(alpha or {})}),
+            "beta": lane(two.port, system_id="beta", **quick),
         }
         async with stage(lanes=lanes, routes=routes or RANKED) as here, here.worker() as worker:
             await here.until(lambda: all(account.counts.binds for account in accounts))

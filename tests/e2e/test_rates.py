@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 
 from gateway.model import EventStatus
 from smpp.constants import CommandStatus
 from smpp.simulator import Account, Behaviour, Simulator
 from smpp.simulator.record import max_per_second
-from tests.support.arrivals import looking_closely, per_second, times
+from tests.support.arrivals import looking_closely, times
 from tests.support.stage import PASSWORD, Stages, job, lane, people
 
 
@@ -22,14 +25,13 @@ async def test_a_cap_is_kept_and_used_and_delays_nobody_else(stage: Stages, kind
         site.worker(),
         looking_closely() as stalls,
     ):
-        capped, others = people("capped", 120), people("others", 400, 5000)
+        capped, others = people("capped", 150), people("others", 400, 5000)
         await site.publish(job("capped", capped.values(), **{kind: "Capped"}), job("others", others.values()))
         await site.until(lambda: account.counts.messages == len(capped) + len(others))
-    theirs = times(account, set(others.values()).__contains__)
-    ours = times(account, set(capped.values()).__contains__)
-    assert max_per_second(ours) <= 15 + 60 * (1 + stalls.longest_s)
-    assert theirs[-1] - theirs[0] < 1.8
-    assert ours[-1] - ours[0] < 2.8
+    ours, theirs = (times(account, set(group.values()).__contains__) for group in (capped, others))
+    assert 0.9 * 60 <= max_per_second(ours) <= 15 + 60 * (1 + stalls.longest_s)
+    assert max_per_second(ours[75:]) >= 0.75 * 60  # also when the burst is used up
+    assert theirs[-1] < ours[-1]
 
 
 async def test_an_operator_that_throttles_is_given_way_to(stage: Stages) -> None:
@@ -59,32 +61,29 @@ async def test_full_queues_of_single_phones_do_not_slow_down_the_lane(stage: Sta
     async with (
         Simulator([account]) as smsc,
         stage(lanes={"alpha": lane(smsc.port, rate=400)}) as site,
-        site.worker(),
+        site.worker() as worker,
     ):
         await site.publish(job("j", sent.values()))
         await site.until(lambda: len(account.record.arrivals) == len(sent))
-    moments = times(account)
-    assert moments[-1] - moments[0] < 2.2
+        assert worker.lanes["alpha"].adaptive.rate(time.monotonic()) == 400
     assert account.counts.refused == {"ESME_RMSGQFUL": len(away)}
 
 
 async def test_a_lane_begins_slowly_after_a_bind_if_it_is_told_to(stage: Stages) -> None:
-    """After the first bind and after one that was lost: the rate climbs over two seconds, and then it is all there."""
+    """A bind is lost and comes again: the rate climbs from a tenth for three seconds, and then it is all there."""
     account = Account("alpha", PASSWORD, Behaviour(receipt_ratio=0), record="full")
     async with (
         Simulator([account]) as smsc,
-        stage(lanes={"alpha": lane(smsc.port, rate=400, quiet_s=2)}) as site,
+        stage(lanes={"alpha": lane(smsc.port, rate=400, quiet_s=3, reconnect_max_s=0.1)}) as site,
+        site.worker(),
     ):
-        await site.publish(job("j", people("j", 2500).values()))
-        async with site.worker():
-            for lost in (False, True):
-                if lost:
-                    smsc.drop_connections()
-                count = len(account.record.arrivals)
-                await site.until(lambda count=count: len(account.record.arrivals) > count)
-                begin = account.record.arrivals[count].at
-                await site.until(lambda begin=begin: account.record.arrivals[-1].at > begin + 2.5)
-                moments = times(account)
-                assert per_second(moments, begin, begin + 0.5) < 150
-                assert per_second(moments, begin, begin + 1) < 200
-                assert per_second(moments, begin + 2, begin + 2.5) > 370
+        await site.publish(job("j", people("j", 9000).values()))
+        moments = account.record.arrivals
+        await site.until(lambda: max_per_second(times(account)) >= 380)
+        count = len(moments)
+        smsc.drop_connections()
+        dropped = asyncio.get_running_loop().time()
+        await site.until(lambda: account.counts.total_binds == 2)
+        await site.until(lambda: asyncio.get_running_loop().time() > dropped + 1)
+        assert 0 < len(moments) - count < 200  # a quarter of the rate in the first second, if it came at once
+        await site.until(lambda: max_per_second(times(account)[count:]) >= 380)

@@ -120,4 +120,6 @@ async def test_weights_divide_a_lane_among_tenants(stage: Stages) -> None:
         await site.publish(*(job(name, recipients.values(), tenant=name) for name, recipients in groups.items()))
         await arrived(site, account, 1200)
     shares = Counter(order(account, groups)[200:1200])
-    assert {name: shares[name] for name in groups} == pytest.approx({heavy: 600, others[0]: 200, others[1]: 200}, rel=0.15)
+    assert {name: shares[name] for name in groups} == pytest.approx(
+        {heavy: 600, others[0]: 200, others[1]: 200}, rel=0.15
+    )

@@ -1,0 +1,91 @@
+"""Asking gateways that run, at their admin ports: how they are, and to do something."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from gateway.cli import mistakes
+from gateway.cli.terminal import fail
+from gateway.config import Admin
+from gateway.errors import GatewayError
+from gateway.status import WorkerStatus
+
+TOKEN = "RECADO_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
+"""The variable that holds the token where no configuration says it."""
+
+_TIMEOUT = aiohttp.ClientTimeout(total=5.0, connect=2.0)
+_MOST = 256
+"""Ports that are looked at from the configured one on: the processes of one machine."""
+
+_decode = msgspec.json.Decoder(WorkerStatus).decode
+
+
+class Unreachable(GatewayError):
+    """Nobody answers there, or nobody of ours."""
+
+
+class Denied(GatewayError):
+    """A gateway that answers, and does not do it."""
+
+
+async def statuses(urls: Sequence[str], admin: Admin | None) -> dict[str, WorkerStatus | Unreachable]:
+    """Ask gateways how they are: those named, or those of a configuration, from its port up to the first that is not there."""
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        if urls or admin is None:
+            return dict(zip(urls, await asyncio.gather(*(_status(session, url) for url in urls)), strict=True))
+        found: dict[str, WorkerStatus | Unreachable] = {}
+        for port in range(admin.port, admin.port + _MOST):
+            url = _url(admin, port)
+            status = await _status(session, url)
+            if isinstance(status, Unreachable) and found:
+                break
+            found[url] = status
+            if isinstance(status, Unreachable):
+                break
+        return found
+
+
+async def act(urls: Sequence[str], admin: Admin | None, path: str) -> bool:
+    """Have one gateway do something, which all of its deployment then do; True. Raises `Unreachable` or `Denied`."""
+    token = os.environ.get(TOKEN, "") or (admin.token.reveal() if admin else "")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = urls[0] if urls else _url(admin, admin.port) if admin else ""
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        try:
+            async with session.post(URL(url + path, encoded=True), headers=headers) as response:
+                said = (await response.text()).strip()
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(f"no gateway answers at {url}") from error
+    if response.status != 200:
+        raise Denied(said or f"HTTP {response.status}")
+    return True
+
+
+def admin_of(config: Path | None, urls: Sequence[str] | None) -> Admin | None:
+    """Return what a configuration says of its admin port, or end the command if there is nobody to ask."""
+    admin = mistakes.load(config).admin if config else None
+    if not urls and admin is None:
+        fail("say where: --url http://127.0.0.1:9464, or --config with an admin.port", 2)
+    if not urls and admin is not None and not admin.port:
+        fail("the configuration has no admin port: set admin.port", 2)
+    return admin
+
+
+def _url(admin: Admin, port: int) -> str:
+    host = "127.0.0.1" if admin.host in ("0.0.0.0", "::") else admin.host  # noqa: S104 - where it listens, not where we ask
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _status(session: aiohttp.ClientSession, url: str) -> WorkerStatus | Unreachable:
+    try:
+        async with session.get(f"{url}/lanes") as response:
+            return _decode(await response.read())
+    except (aiohttp.ClientError, OSError, ValueError, msgspec.DecodeError):
+        return Unreachable(f"no gateway answers at {url}")

@@ -1,0 +1,184 @@
+"""The admin port: what it shows to everybody, and what it does for whoever has the token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from math import inf
+
+import msgspec
+import pytest
+
+from gateway.status import WorkerStatus
+from tests.support.admin import TOKEN, served
+from tests.support.dispatching import slot_of
+
+# Looking.
+
+
+async def test_looking_needs_no_token() -> None:
+    """Nothing there tells of people."""
+    async with served(token="") as site:
+        assert await site.get("/healthz") == (200, "ok\n")
+        status, text = await site.get("/metrics")
+        assert (status, 'recado_lane_contract_rate{lane="andina"} 50.0' in text) == (200, True)
+        assert "process_cpu_seconds_total" in text
+
+
+async def test_a_worker_that_cannot_carry_messages_is_not_ready_and_says_why() -> None:
+    """A load balancer reads the status, a person the reasons."""
+    async with served() as site:
+        assert await site.get("/readyz") == (200, "ready\n")
+        slot = slot_of(site.worker.lanes["andina"], 1, site.worker.inbox)
+        slot.port.bound, slot.port.down_reason = False, "connect: refused"  # type: ignore[misc]
+        site.worker.dispatcher.slots["andina", 1] = slot
+        site.worker.outbox.away = True
+        assert await site.get("/readyz") == (503, "kafka is away\nlane andina slot 1: connect: refused\n")
+
+
+async def test_lanes_are_shown_as_values() -> None:
+    """As `recado lanes` reads them."""
+    async with served() as site:
+        site.worker.dispatcher.slots["andina", 0] = slot_of(site.worker.lanes["andina"], 0, site.worker.inbox)
+        site.worker.lanes["brava"].limit = 0.0
+        status, text = await site.get("/lanes")
+    found = msgspec.json.decode(text, type=WorkerStatus)
+    andina, brava = found.lanes
+    assert (status, andina.lane, andina.contract_rate, andina.limit_rate) == (200, "andina", 50, None)
+    assert [(slot.slot, slot.up, slot.window) for slot in andina.slots] == [(0, True, 10)]
+    assert (brava.limit_rate, brava.paused) == (0, True)
+
+
+@pytest.mark.parametrize("path", ["/lanes/andina/pause", "/drain", "/nothing"])
+async def test_a_look_does_nothing(path: str) -> None:
+    """A crawler that follows links stops no lane."""
+    async with served() as site:
+        assert (await site.get(path))[0] in (404, 405)
+        assert not site.drained.is_set()
+
+
+# Doing.
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}, {"Authorization": TOKEN}]
+)
+@pytest.mark.parametrize("path", ["/lanes/andina/pause", "/lanes/andina/rate", "/drain"])
+async def test_without_the_token_nothing_is_done(path: str, headers: dict[str, str]) -> None:
+    """And whoever asks is told no more than that."""
+    async with served() as site:
+        assert await site.post(path, headers=headers) == (401, "the token is missing or wrong")
+        assert (site.worker.controls.asked, site.drained.is_set()) == ({}, False)
+
+
+async def test_where_no_token_is_configured_there_are_no_actions() -> None:
+    """An empty one does not open them."""
+    async with served(token="") as site:
+        for headers in ({}, {"Authorization": "Bearer "}):
+            status, said = await site.post("/lanes/andina/pause", headers=headers)
+            assert (status, "admin.token_env" in said) == (403, True)
+
+
+async def test_a_lane_is_paused_and_resumed(store_url: str, namespace: str) -> None:
+    """Asking twice is as good as once, and the pause counts from the first time."""
+    async with served(store_url, namespace) as site:
+        lane = site.worker.lanes["andina"]
+        assert await site.post("/lanes/andina/pause") == (200, "done")
+        first = site.worker.controls.asked["lane", "andina"]
+        assert await site.post("/lanes/andina/pause") == (200, "done")
+        assert (lane.limit, site.worker.controls.asked["lane", "andina"]) == (0.0, first)
+        assert await site.post("/lanes/andina/resume") == (200, "done")
+        assert await site.post("/lanes/andina/resume") == (200, "done")
+        assert lane.limit == inf
+        assert site.worker.controls.counts == {("pause", "done"): 2, ("resume", "done"): 2}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "limit"),
+    [
+        ('{"rate": 20}', 200, 20.0),
+        ('{"rate": 0}', 200, 0.0),
+        ('{"rate": 50}', 200, 50.0),
+        ('{"rate": null}', 200, inf),
+        ('{"rate": 51}', 400, inf),
+        ('{"rate": -1}', 400, inf),
+        ('{"rate": "20"}', 400, inf),
+        ('{"rate": NaN}', 400, inf),
+        ('{"rate": 20, "burst": 5}', 400, inf),
+        ("{}", 400, inf),
+        ("\xff", 400, inf),
+        (" " * 5000, 413, inf),
+    ],
+)
+async def test_a_rate_is_lowered_within_the_contract(
+    store_url: str, namespace: str, body: str, status: int, limit: float
+) -> None:
+    """More than that is for the configuration; what cannot be read changes nothing."""
+    async with served(store_url, namespace) as site:
+        assert (await site.post("/lanes/andina/rate", body))[0] == status
+        assert site.worker.lanes["andina"].limit == limit
+
+
+async def test_templates_and_campaigns_are_paused_by_their_names(store_url: str, namespace: str) -> None:
+    """Which are quoted in the path; who has no tenant leaves it empty."""
+    async with served(store_url, namespace) as site:
+        assert await site.post("/templates/andina/otp/es_CO/pause") == (200, "done")
+        assert await site.post("/campaigns/banco/black%20friday%2F25/pause") == (200, "done")
+        assert await site.post("/campaigns//nov/pause") == (200, "done")
+        assert set(site.worker.controls.asked) == {
+            ("template", "andina", "otp", "es_CO"),
+            ("campaign", "banco", "black friday/25"),
+            ("campaign", "", "nov"),
+        }
+        assert await site.post("/campaigns//nov/resume") == (200, "done")
+        assert len(site.worker.controls.asked) == 2
+
+
+@pytest.mark.parametrize("path", ["/lanes/nowhere/pause", "/lanes/nowhere/rate", "/templates/nowhere/otp/es/pause"])
+async def test_a_lane_that_is_not_there_is_told(path: str) -> None:
+    """A mistyped name must not look like a pause."""
+    async with served() as site:
+        assert await site.post(path, '{"rate": 1}') == (404, "there is no lane nowhere")
+
+
+async def test_without_a_store_nothing_is_promised() -> None:
+    """Other processes would not do it."""
+    async with served() as site:
+        assert await site.post("/lanes/andina/pause") == (503, "the store is away, ask again")
+        assert site.worker.lanes["andina"].limit == inf
+
+
+async def test_draining_stops_the_process_once() -> None:
+    """After the answer; from then on it is not ready."""
+    async with served() as site:
+        assert await site.post("/drain") == (200, "done")
+        assert await site.get("/readyz") == (503, "draining\n")
+        await asyncio.wait_for(site.drained.wait(), 5)
+        site.drained.clear()
+        assert await site.post("/drain") == (200, "done")
+        await asyncio.sleep(0.2)
+        assert not site.drained.is_set()
+
+
+async def test_every_action_leaves_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Who asked for what, and what came of it; never the token."""
+    with caplog.at_level(logging.WARNING, "gateway.admin"):
+        async with served() as site:
+            await site.post("/drain")
+            await site.post("/campaigns/a/%0Ainjected=1/pause", headers={"Authorization": "Bearer nearly"})
+    lines = [each.getMessage() for each in caplog.records if each.name == "gateway.admin"]
+    assert lines == [
+        "action path=/drain remote=127.0.0.1 status=200 result='done'",
+        "action path=/campaigns/a/%0Ainjected=1/pause remote=127.0.0.1 status=401 result='the token is missing or wrong'",
+    ]
+
+
+async def test_problems_are_json_for_programs() -> None:
+    """What is read by others stays as it is: names of fields are a contract."""
+    async with served() as site:
+        _, text = await site.get("/lanes")
+    assert set(json.loads(text)) == {"version", "problems", "jobs_backlog", "held", "lanes"}
+    assert {"lane", "contract_rate", "effective_rate", "written", "slots", "queues"} <= set(
+        json.loads(text)["lanes"][0]
+    )
