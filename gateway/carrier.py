@@ -77,6 +77,10 @@ class Carrier(Protocol):
         """
         ...
 
+    def own_id(self, message: Message) -> str:
+        """The provider's id of a message, where we have chosen it and its callbacks carry nothing else of ours; else empty."""
+        ...
+
     def count(self, text: str) -> int:
         """How many parts a text takes; raises `SMPPError` for one that the lane cannot carry."""
         ...
@@ -111,6 +115,9 @@ class SmppCarrier:
         self._crowding = Crowding()
         self._full = 0
 
+    def own_id(self, message: Message) -> str:
+        return ""
+
     def port(self, inbox: Inbox, on_bound: Callable[[], None]) -> SmppPort:
         return SmppPort(self._lane, inbox, on_bound)
 
@@ -144,6 +151,9 @@ class HttpCarrier:
         self.provider.prepare(message)
         return [message]
 
+    def own_id(self, message: Message) -> str:
+        return self.provider.own_id(message)
+
     def count(self, text: str) -> int:
         return 1
 
@@ -169,6 +179,9 @@ class MailCarrier(HttpCarrier):
 
     def encode(self, message: Message, now: float) -> list[Any]:
         return [message]
+
+    def own_id(self, message: Message) -> str:
+        return ""
 
     def port(self, inbox: Inbox, on_bound: Callable[[], None]) -> Port:
         from gateway.mail_port import MailPort  # noqa: PLC0415 - needs a package that other lanes do not

@@ -16,7 +16,7 @@ OF_AN_SMSC = "receipt:"
 _ENDS = {MessageState.DELIVERED: EventStatus.DELIVERED, MessageState.EXPIRED: EventStatus.EXPIRED}
 OF_STATE = {state: (_ENDS.get(state, EventStatus.FAILED), state.name) for state in MessageState}
 """What a final receipt with a state says, and the state's name."""
-_FAILURES = frozenset((EventStatus.FAILED, EventStatus.EXPIRED))
+_FAILURES = frozenset((EventStatus.FAILED, EventStatus.EXPIRED, EventStatus.FALLBACK))
 
 _MOST_NAME = 512
 """Characters of an id or a reference: what is longer is none of ours, and would be a key of the store."""

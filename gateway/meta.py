@@ -88,7 +88,8 @@ class Meta:
     def _polled(self) -> Iterator[Polled]:
         for name, lane in self._lanes.items():
             carrier = lane.carrier
-            if (name, 0) in self._slots and isinstance(carrier, HttpCarrier) and lane.number is not None:
+            slot = self._slots.get((name, 0))
+            if slot and slot.port.bound and isinstance(carrier, HttpCarrier) and lane.number is not None:
                 provider = carrier.provider
                 assert isinstance(provider, WhatsApp)
                 yield Polled(name, provider, carrier.shared.client.send, lane.number.whose)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.config import Classes
-from gateway.correlation import REMEMBER_S, attempt_key, encode_sent, reference_key, sent
+from gateway.correlation import REMEMBER_S, attempt_key, encode_sent, id_key, reference_key, sent
 from gateway.errors import Disposition
 from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
@@ -337,7 +337,10 @@ class Settler:
         for number in numbers:
             row = encode_sent(sent(flight.message, lane.name, len(flight.ids), number, "", _portfolio(flight)))
             if lane.carrier.echoes:
-                key = reference_key(lane.account, attempt_key(flight.message))
+                own_id = lane.carrier.own_id(flight.message)
+                key = (
+                    id_key(lane.account, own_id) if own_id else reference_key(lane.account, attempt_key(flight.message))
+                )
                 self._turn.rows += (key, row, self._rows_ttl(lane))
             else:
                 self._turn.doubts += (*_doubt_key(flight, number), row, self._ttl)

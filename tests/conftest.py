@@ -24,15 +24,30 @@ settings.register_profile("recado", deadline=None, derandomize=True)
 settings.load_profile("recado")
 
 
+_ALONE = {
+    "test_many_lanes.py",
+    "test_many_workers.py",
+    "test_rates.py",
+    "test_shared_rate.py",
+    "test_supervise.py",
+    "test_urgency.py",
+    "test_whatsapp_limits.py",
+}
+"""Files whose tests measure rates or start many processes: run beside others they would measure those."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "servers: uses the broker or the store, of which there are two kinds (automatic)"
     )
+    config.addinivalue_line("markers", "alone: measures rates, or starts many processes (automatic)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark what has to pass on both kinds of broker and store."""
+    """Mark what has to pass on both kinds of broker and store, and what needs the machine for itself."""
     for item in items:
+        if item.path.name in _ALONE:
+            item.add_marker("alone")
         if {"broker", "idempotence", "store_url"} & set(item.fixturenames):
             item.add_marker("servers")
 

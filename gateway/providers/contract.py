@@ -171,6 +171,10 @@ class Provider(Protocol):
         """What messages of one request have to have in common; the same for all where a request says everything per message."""
         ...
 
+    def own_id(self, message: Message) -> str:
+        """Return the id that callbacks will carry, where it is ours and they echo nothing else; empty otherwise."""
+        ...
+
     def prepare(self, message: Message) -> None:
         """Check one message before it is put in a request; raises `Unsendable`."""
         ...

@@ -46,6 +46,9 @@ class Generic:
         """Build a request of this message alone and forget it; raises `Unsendable`."""
         self._requests.build((message,), "", 0.0)
 
+    def own_id(self, message: Message) -> str:
+        return ""
+
     def group(self, message: Message) -> tuple[str, ...]:
         """Return what messages must have in common to share a request: what stands once in it, such as one text for all."""
         return self._requests.group(message)

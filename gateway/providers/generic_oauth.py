@@ -78,9 +78,10 @@ class Tokens:
 
 def _seconds(value: float | str) -> float:
     try:
-        return float(value)
+        seconds = float(value)
     except ValueError:
         return 0.0
+    return seconds if seconds > 0 else 0.0
 
 
 def _base64url(data: bytes) -> bytes:

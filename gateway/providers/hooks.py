@@ -19,6 +19,10 @@ T = TypeVar("T")
 _decode_object = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
 
 
+_YEAR_5138 = 1e11
+"""Times beyond it are no times, and Python has none beyond 9999."""
+
+
 def form_of(hook: Hook) -> list[tuple[str, str]]:
     """Return the fields of a form in the body, empty ones too (they are signed), as they stand."""
     return parse_qsl(hook.body.decode("utf-8", "replace"), keep_blank_values=True)
@@ -52,9 +56,10 @@ def unix(text: str) -> float:
     """Return the Unix time of an ISO 8601 text, in UTC where it names no zone; 0 for anything else."""
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return 0.0
+    return at if 0 < at < _YEAR_5138 else 0.0
 
 
 def inbound(

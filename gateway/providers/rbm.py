@@ -189,6 +189,9 @@ class Rbm:
     def group(self, message: Message) -> Hashable:
         return None
 
+    def own_id(self, message: Message) -> str:
+        return stable_id(message, once=True)
+
     def prepare(self, message: Message) -> None:
         self._content(message)
 
@@ -253,7 +256,7 @@ class Rbm:
     def granted(self, reply: Reply, now: float) -> Grant | Failure:
         """A token that is refused stops the lane: the key, the account or our clock is wrong. Asking again is harmless."""
         given = read_json(_decode_token, reply.body) if reply.status == 200 else None
-        if given is not None:
+        if given is not None and given.access_token:
             return Grant(given.access_token, now + given.expires_in)
         refused = by_status(reply)
         if refused.disposition is Disposition.REJECTED:

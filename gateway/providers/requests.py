@@ -31,6 +31,9 @@ class Keyed:
     def group(self, message: Message) -> Hashable:
         return None
 
+    def own_id(self, message: Message) -> str:
+        return ""
+
     def grant(self, now: float) -> Call | None:
         return None
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 
 import aiohttp
+from yarl import URL
 
 from gateway.simulators.end import End, Post, Update
 from smpp.simulator.agenda import Agenda
@@ -91,7 +92,7 @@ class Courier:
                 status = 0
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.post(
-                        post.url, data=post.body, headers=post.headers, allow_redirects=False
+                        URL(post.url, encoded=True), data=post.body, headers=post.headers, allow_redirects=False
                     ) as response:
                         status = response.status
                         await response.read()

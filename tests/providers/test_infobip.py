@@ -245,3 +245,10 @@ def test_a_callback_holds_many_and_what_is_new_is_counted() -> None:
     (inbound,) = reading.inbound
     assert (inbound.inbound_id, inbound.from_, inbound.to) == ("m1", "+573001110000", "24601")
     assert (inbound.text, inbound.parts, inbound.time.timestamp()) == ("pagué", 2, NOW)
+
+
+def test_a_mad_time_costs_no_other_message() -> None:
+    """It is no time."""
+    one, mad = ({"messageId": each, "from": "57300", "to": "89", "text": "x"} for each in "ab")
+    reading = LANE.receive(called(one, mad | {"receivedAt": "9999-12-31T23:59:59-14:00"}))
+    assert [each.inbound_id for each in reading.inbound] == ["a", "b"]

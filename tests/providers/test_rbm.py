@@ -307,3 +307,8 @@ def test_typing_is_ignored_and_what_is_new_is_counted() -> None:
     assert not LANE.receive(called({**EVENT, "eventType": "IS_TYPING"})).unknown
     assert LANE.receive(called({**EVENT, "eventType": "PONDERING"})).unknown == ["event:PONDERING"]
     assert LANE.receive(called({"messageId": "m"})).unknown == ["message"]
+
+
+def test_an_empty_token_is_no_credential() -> None:
+    """There is nothing to send with it."""
+    assert isinstance(LANE.granted(a_reply({"access_token": "", "expires_in": 3600}), NOW), Failure)

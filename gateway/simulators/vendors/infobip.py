@@ -117,7 +117,7 @@ class Infobip(Vendor):
         for update in updates:
             by_url.setdefault(update.url or self.webhook_url, []).append(update)
         return [
-            json_post(url, {"results": [_result(update, at) for update in chunk]}, size=len(chunk))
+            self._post(url, {"results": [_result(update, at) for update in chunk]}, len(chunk))
             for url, all_updates in by_url.items()
             for chunk in (all_updates[start : start + batch] for start in range(0, len(all_updates), batch))
         ]
@@ -136,7 +136,11 @@ class Infobip(Vendor):
             "cleanText": text,
         }
         result |= {"keyword": "", "receivedAt": iso(at), "smsCount": 1, **message}
-        return json_post(self.webhook_url, {"results": [result], "messageCount": 1, "pendingMessageCount": 0})
+        return self._post(self.webhook_url, {"results": [result], "messageCount": 1, "pendingMessageCount": 0}, 1)
+
+    def _post(self, url: str, content: Any, size: int) -> Post:
+        """As the portal sends it that was told a name and a password."""
+        return json_post(url, content, {"Authorization": self.account.basic()}, size)
 
 
 def _status(name: str) -> dict[str, Any]:
