@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format lock clean $(VENV)
+.PHONY: help demo test check fuzz bench format lock clean $(VENV)
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -16,7 +16,8 @@ demo: $(VENV) ## a campaign of 10,000 messages through an embedded broker and si
 	$(VENV)/bin/recado demo
 
 test: $(VENV) ## all tests; the broker and the store come with .venv
-	$(PYTHON_OF_VENV) -m pytest
+	$(PYTHON_OF_VENV) -m pytest -n 4 --dist loadfile -m "not alone"
+	$(PYTHON_OF_VENV) -m pytest -m alone
 
 check: $(VENV) ## lint, format, types, directions of imports
 	$(VENV)/bin/ruff check .
@@ -24,9 +25,12 @@ check: $(VENV) ## lint, format, types, directions of imports
 	$(VENV)/bin/mypy
 	$(PYTHON_OF_VENV) -m pytest --quiet tests/test_imports.py
 
-bench: $(VENV) ## how fast the codec and the whole path are, on this machine
-	$(PYTHON_OF_VENV) -m benchmarks.codec
-	$(PYTHON_OF_VENV) -m benchmarks.pipeline
+fuzz: $(VENV) ## ten million inputs that nobody thought of for each decoder (hours; docs/robustness.md)
+	@$(PYTHON_OF_VENV) -c 'import atheris' 2>/dev/null || $(PIP) install atheris==3.0.0
+	$(PYTHON_OF_VENV) -m tests.fuzz
+
+bench: $(VENV) ## how fast everything is on this machine: tables, .cache/bench.json, .cache/bench.html
+	$(PYTHON_OF_VENV) -m benchmarks.suite
 
 format: $(VENV) ## rewrite the code as `check` wants it
 	$(VENV)/bin/ruff check --fix .

@@ -61,16 +61,17 @@ class Starts:
 async def run(backlog: int, repeats: int, broker: str) -> dict[str, Any]:
     few = _PER_JOB
     backlog -= backlog % _PER_JOB
-    # Each start says how the process before has ended.
-    plan: list[tuple[str, int, Ending]] = [
-        ("topics just made", few, "stop"),
-        *[("after a clean stop", few, "stop")] * (repeats - 1),
-        ("after a clean stop", few, "kill"),
-        *[("after kill -9", few, "kill")] * (repeats - 1),
-        ("after kill -9", few, "stop"),
-        *[("after a clean stop, with a backlog", backlog, "stop")] * repeats,
+    # How each of them ends is how the next one begins.
+    stop: Ending = "stop"
+    kill: Ending = "kill"
+    endings = [stop] * repeats + [kill] * repeats + [stop] * (1 + repeats)
+    plan = [
+        ("topics just made", few),
+        *[("after a clean stop", few)] * repeats,
+        *[("after kill -9", few)] * repeats,
+        *[("after a clean stop, with a backlog", backlog)] * repeats,
     ]
-    total = sum(messages for _, messages, _ in plan)
+    total = sum(messages for _, messages in plan)
     async with site(
         lambda ground, port: (
             machinery_config(broker, ground.bootstrap, ground.store.url, paced=True)
@@ -87,7 +88,7 @@ async def run(backlog: int, repeats: int, broker: str) -> dict[str, Any]:
         starts = Starts(here, load, tally)
         found: dict[str, list[dict[str, float]]] = {}
         async with beside(tally.follow(here.clients.events)):
-            for name, messages, ending in plan:
+            for (name, messages), ending in zip(plan, endings, strict=True):
                 times = await starts.start(messages, ending)
                 found.setdefault(name, []).append(times)
                 say(f"{name:<40}" + "".join(f"{key} {value:<8.2f}" for key, value in times.items()))
@@ -130,7 +131,9 @@ def main() -> int:
     )
     parser.add_argument("--backlog", type=int, default=100_000, metavar="N", help="messages of the last case")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="of each case; medians count")
-    parser.add_argument("--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one")
+    parser.add_argument(
+        "--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
     given = parser.parse_args()
     try:
@@ -138,7 +141,7 @@ def main() -> int:
     except GatewayError as error:
         say(str(error))
         return 1
-    deliver(result, given.json)
+    deliver("coldstart", result, given.json)
     return 1 if result["lost"] or result["duplicates"] else 0
 
 

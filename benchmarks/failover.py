@@ -12,17 +12,18 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import uvloop
 
 from benchmarks.campaign import Campaign, Tally
-from benchmarks.load import Load, Second, all_closed, rate_over_time, seconds
-from benchmarks.settings import APACHE, EMBEDDED, lane_config, machinery_config
+from benchmarks.load import Load, all_closed
+from benchmarks.settings import APACHE, EMBEDDED, lane_config, lane_table, machinery_config
 from benchmarks.site import Ground, Site, beside, site
 from benchmarks.support import Gateway, deliver, say
+from benchmarks.timeline import back_after_s, rate_over_time, seconds, usual_ms
 from gateway.errors import GatewayError
 from smpp.constants import CommandStatus
 from smpp.simulator import Behaviour
@@ -33,10 +34,6 @@ _BINDS = 4
 _PER_JOB = 10
 _DOWN_AFTER_S = 2
 _PATIENCE_S = 60.0
-_NORMAL = 3.0
-"""A second is as usual again when its 99th percentile is at most so many times what it was, or …"""
-_NORMAL_MS = 250.0
-"""… no more than this."""
 
 Accident = Callable[[Site, Gateway], Awaitable[dict[str, float]]]
 
@@ -58,7 +55,7 @@ async def lose(here: Site, gateway: Gateway) -> dict[str, float]:
     moved = await _grown(here, "lane1", 0)
     await asyncio.sleep(2 * _DOWN_AFTER_S)
     back = time.time()
-    carried = await _accepted(here, "lane0")
+    carried = (await here.counts("lane0"))["accepted"]
     await here.control.call("behaviour", system_id="lane0", changes={"bind_status": 0})
     returned = await _grown(here, "lane0", carried)
     return {
@@ -69,15 +66,8 @@ async def lose(here: Site, gateway: Gateway) -> dict[str, float]:
     }
 
 
-async def _accepted(here: Site, account: str) -> int:
-    accepted: int = (await here.control.call("stats"))[account]["accepted"]
-    return accepted
-
-
 async def _grown(here: Site, account: str, beyond: int) -> float:
-    async with asyncio.timeout(_PATIENCE_S):
-        while await _accepted(here, account) <= beyond:
-            await asyncio.sleep(0.02)
+    await here.until(lambda counts: counts["accepted"] > beyond, _PATIENCE_S, account)
     return time.time()
 
 
@@ -89,18 +79,11 @@ def killed_config(broker: str) -> Callable[[Ground, int], str]:
 
 
 def lost_config(broker: str) -> Callable[[Ground, int], str]:
-    ranked = 'prefix = "+573"\n[lanes.{}]\ndown_after_s = {s}\nup_after_s = {s}\nreconnect_max_s = 1\n'
-
-    def lane(name: str, port: int, route: str) -> str:
-        # A table is written once: what is particular to it goes in before its route.
-        text, _, _ = lane_config(name, port, _WINDOW, 2, "").partition("[[routes]]")
-        return f"{text}down_after_s = {_DOWN_AFTER_S}\nup_after_s = {_DOWN_AFTER_S}\nreconnect_max_s = 1\n{route}"
-
-    assert ranked
+    more = f"down_after_s = {_DOWN_AFTER_S}\nup_after_s = {_DOWN_AFTER_S}\nreconnect_max_s = 1\n"
     return lambda ground, port: (
         machinery_config(broker, ground.bootstrap, ground.store.url, paced=True)
-        + lane("lane0", port, "")
-        + lane("lane1", port, '[[routes]]\nlanes = ["lane0", "lane1"]\nprefix = "+57"\n')
+        + "".join(lane_table(name, port, _WINDOW, _BINDS // 2) + more for name in ("lane0", "lane1"))
+        + '[[routes]]\nlanes = ["lane0", "lane1"]\nprefix = "+57"\n'
     )
 
 
@@ -115,9 +98,7 @@ async def measure(
     """Offer a rate before and after an accident, and say what the messages noticed."""
     # As much again for what is waited for in the accident itself.
     messages = int(rate * (2 * length_s + _PATIENCE_S))
-    async with site(
-        configure, ("lane0", "lane1"), Behaviour(latency_s=_RTT_S), messages, broker
-    ) as here:
+    async with site(configure, ("lane0", "lane1"), Behaviour(latency_s=_RTT_S), messages, broker) as here:
         campaign = Campaign(first=0, messages=messages, per_job=_PER_JOB, lanes=1, long=0.0)
         load = Load(campaign, _PER_JOB, here.clients.producer, here.config.kafka.jobs_topic)
         tally = Tally(messages)
@@ -125,51 +106,38 @@ async def measure(
         async with beside(tally.follow(here.clients.events)):
             with gateway:
                 await here.until(lambda counts: counts["binds"] == _BINDS)
-                stop = asyncio.Event()
-                publishing = asyncio.create_task(load.while_wanted(rate, stop))
-                await asyncio.sleep(length_s)
-                happened = await accident(here, gateway)
-                await asyncio.sleep(length_s)
-                stop.set()
-                await publishing
+                over = asyncio.Event()
+                publishing = asyncio.create_task(load.at_rate(rate, over.is_set))
+                try:
+                    await asyncio.sleep(length_s)
+                    happened = await accident(here, gateway)
+                    await asyncio.sleep(length_s)
+                finally:
+                    over.set()
+                    await publishing
                 closed = await all_closed(tally, load.published, lambda: gateway.running, _PATIENCE_S)
                 counts = await here.counts()
                 await gateway.stop()
-        rows = seconds(campaign, _PER_JOB, load.published, here.stamps)
+        rows = seconds(campaign, _PER_JOB, range(load.jobs), here.stamps)
         started = campaign.appended_at[0]
-        at, over = (happened.pop(name) - started for name in ("at", "over"))
-        normal, recovered = recovery(rows, at, over)
+        at, ended = (happened.pop(name) - started for name in ("at", "over"))
+        usual = usual_ms(rows, at)
         arrivals = sorted(stamp for stamp in here.stamps[: load.published] if stamp)
         return {
             **happened,
             "offered_per_s": rate,
             "messages": load.published,
             "accident_at_s": round(at, 2),
-            "longest_gap_s": round(max(b - a for a, b in zip(arrivals, arrivals[1:], strict=False)), 3),
-            "p99_before_ms": normal,
+            "longest_gap_s": round(max(b - a for a, b in pairwise(arrivals)), 3),
+            "p99_before_ms": usual,
             "p99_worst_ms": max(row.p99_ms for row in rows),
-            "p99_back_after_s": recovered,
+            "p99_back_after_s": back_after_s(rows, usual, at, ended),
             "lost": load.published - closed,
             "in_doubt": tally.counts["unknown"],
             "duplicates": counts["duplicates"],
-            "rate_over_time": rate_over_time(here.stamps, load.published),
+            "rate_over_time": rate_over_time(here.stamps[: load.published]),
             "p99_over_time": [(row.at, row.p99_ms) for row in rows],
         }
-
-
-def recovery(rows: list[Second], at: float, over: float) -> tuple[float, float | None]:
-    """The usual 99th percentile before an accident at `at`, and after how many seconds from `over` on it was usual again.
-
-    None if it was not before the end. All are in seconds of publication.
-    """
-    # The first second is that of the first fetches.
-    before = sorted(row.p99_ms for row in rows if 1 <= row.at <= at - 1) or [rows[0].p99_ms]
-    normal = before[len(before) // 2]
-    bound = max(_NORMAL * normal, _NORMAL_MS)
-    bad = [row.at for row in rows if row.at >= int(at) and row.p99_ms > bound]
-    if bad and bad[-1] == rows[-1].at:
-        return normal, None
-    return normal, max(0.0, round(bad[-1] + 1 - over, 2)) if bad else 0.0
 
 
 async def run(rate: float, length_s: float, broker: str) -> dict[str, Any]:
@@ -197,3 +165,28 @@ async def run(rate: float, length_s: float, broker: str) -> dict[str, Any]:
             "broker": broker,
         },
     }
+
+
+def main() -> int:
+    """Measure and print; the exit code is 1 when messages were lost or doubled, or nothing could be measured."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.failover", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--rate", type=float, default=1000, metavar="N", help="messages per second")
+    parser.add_argument("--seconds", type=float, default=15, help="before each accident, and again after it")
+    parser.add_argument(
+        "--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    given = parser.parse_args()
+    try:
+        result = uvloop.run(run(given.rate, given.seconds, given.broker))
+    except GatewayError as error:
+        say(str(error))
+        return 1
+    deliver("failover", result, given.json)
+    return 1 if result["lost"] or result["duplicates"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

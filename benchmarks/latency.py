@@ -8,7 +8,6 @@ carried.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.campaign import Campaign, Tally
-from benchmarks.load import Load, all_closed
+from benchmarks.load import Load, after, all_closed
 from benchmarks.settings import APACHE, EMBEDDED, lane_config, machinery_config
 from benchmarks.site import Site, beside, site
 from benchmarks.support import BenchmarkError, Gateway, Meter, deliver, percentile_ms, say
@@ -50,7 +49,7 @@ class Ladder:
         meter = Meter({"gateway": self._gateway.process.pid, **self._here.pids, "benchmark": os.getpid()})
         rows = []
         async with beside(self._tally.follow(self._here.clients.events)), beside(meter.run()):
-            await self._load.at_rate(min(loads[0], _WARM_UP), _WARM_UP / min(loads[0], _WARM_UP))
+            await self._load.at_once(_WARM_UP)
             if await self._closed() < self._load.published:
                 raise BenchmarkError(f"the gateway does not carry anything\n{self._gateway.log_end()}")
             for load in loads:
@@ -68,7 +67,7 @@ class Ladder:
     async def _measure(self, load: float, seconds: float, meter: Meter) -> dict[str, Any]:
         first = self._load.published
         began = time.time()
-        await self._load.at_rate(load, seconds)
+        await self._load.at_rate(load, after(seconds))
         last = self._load.published
         closed = await self._closed()
         ended = max(self._tally.last_at, began + 1e-3)
@@ -93,7 +92,7 @@ class Ladder:
 
 
 async def run(loads: list[float], seconds: float, broker: str) -> dict[str, Any]:
-    messages = _WARM_UP + int(sum(loads) * seconds) + len(loads)
+    messages = _WARM_UP + sum(int(load * seconds) + 2 for load in loads)
     async with site(
         lambda ground, port: (
             machinery_config(broker, ground.bootstrap, ground.store.url, paced=True)
@@ -127,10 +126,14 @@ async def run(loads: list[float], seconds: float, broker: str) -> dict[str, Any]
 
 def main() -> int:
     """Measure and print; the exit code is 1 when messages were lost or doubled, or nothing could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.latency", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--loads", default=_LOADS, metavar="N,N,…", help=f"messages per second, default: {_LOADS}")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one")
+    parser.add_argument(
+        "--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
     given = parser.parse_args()
     try:
@@ -138,7 +141,7 @@ def main() -> int:
     except GatewayError as error:
         say(str(error))
         return 1
-    deliver(result, given.json)
+    deliver("latency", result, given.json)
     return 1 if result["lost"] or result["duplicates"] else 0
 
 

@@ -1,16 +1,15 @@
-"""A campaign published while somebody looks on: at a rate, or as fast as it is carried; and how it fared, second by second."""
+"""A campaign published while somebody looks on: at a rate, or as fast as it is carried."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from aiokafka import AIOKafkaProducer
-from msgspec import Struct
 
 from benchmarks.campaign import Campaign, Tally
-from benchmarks.support import percentile_ms
+from gateway.model import FINAL
 
 _LOOK_S = 0.01
 
@@ -42,6 +41,11 @@ class Load:
         return min(self._jobs * self._per_job, self.campaign.messages)
 
     @property
+    def jobs(self) -> int:
+        """Jobs so far."""
+        return self._jobs
+
+    @property
     def left(self) -> bool:
         return self._jobs < self.campaign.jobs
 
@@ -51,22 +55,21 @@ class Load:
             for _ in range(messages // self._per_job):
                 self._send(sending)
 
-    async def at_rate(self, per_s: float, seconds: float) -> None:
-        """Publish `per_s` messages a second for so long; a publisher that was held up catches up."""
-        began = asyncio.get_running_loop().time()
-        first = self._jobs
+    async def at_rate(self, per_s: float, until: Callable[[], bool]) -> None:
+        """Publish `per_s` messages a second until something holds; a publisher that was held up catches up."""
+        now = asyncio.get_running_loop().time
+        began = now()
+        number = 0
         async with asyncio.TaskGroup() as sending:
-            for number in range(int(per_s * seconds / self._per_job)):
-                wait = began + number * self._per_job / per_s - asyncio.get_running_loop().time()
+            while self.left and not until():
+                wait = began + number * self._per_job / per_s - now()
                 if wait > 0:
                     await asyncio.sleep(wait)
-                if not self.left:
-                    return
                 self._send(sending)
-        assert self._jobs > first, "nothing to publish"
+                number += 1
 
     async def saturating(self, closed: Callable[[], int], most: int, until: Callable[[], bool]) -> None:
-        """Publish whenever fewer than `most` messages are not closed, as long as `until` does not hold."""
+        """Publish whenever fewer than `most` messages are not closed, until something holds."""
         async with asyncio.TaskGroup() as sending:
             while not until():
                 while self.left and self.published - closed() < most:
@@ -84,58 +87,29 @@ class Load:
         await self._producer.send_and_wait(self._topic, value, partition=partition)
 
 
-class Second(Struct, frozen=True):
-    """What was published in one second, by when it was written to the SMSC."""
-
-    at: float
-    """Its beginning, in seconds since the first."""
-    published: int
-    arrived: int
-    p50_ms: float
-    p99_ms: float
+def after(seconds: float) -> Callable[[], bool]:
+    """Holds when so many seconds are over."""
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
+    return lambda: now() >= end
 
 
-def seconds(campaign: Campaign, per_job: int, published: int, stamps: memoryview[float]) -> list[Second]:
-    """The whole of a load in seconds of its publication; those in which nothing was published are left out."""
-    rows = []
-    started = campaign.appended_at[0]
-    for number, (first, last) in enumerate(_bounds(campaign, -(-published // per_job), started)):
-        messages = range(first * per_job, min(last * per_job, published))
-        took = sorted(stamps[n] - campaign.appended_at[n // per_job] for n in messages if stamps[n])
-        if messages and took:
-            rows.append(Second(number, len(messages), len(took), percentile_ms(took, 0.5), percentile_ms(took, 0.99)))
-    return rows
+def finals(tally: Tally) -> int:
+    """How many messages have a final event; one that was in doubt and is delivered after all has two."""
+    return sum(tally.counts[status] for status in FINAL) - tally.repeated
 
 
-def _bounds(campaign: Campaign, jobs: int, started: float) -> Iterator[tuple[int, int]]:
-    """The first job of each second, and the first of the next."""
-    first = 0
-    number = 0
-    while first < jobs:
-        last = first
-        while last < jobs and campaign.appended_at[last] < started + number + 1:
-            last += 1
-        yield first, last
-        first, number = last, number + 1
-
-
-def rate_over_time(stamps: memoryview[float], messages: int, every_s: float = 1.0) -> list[tuple[float, float]]:
-    """[seconds since the first, first parts a second] of what arrived."""
-    arrivals = sorted(stamp for stamp in stamps[:messages] if stamp)
-    if not arrivals:
-        return []
-    counts = [0] * (int((arrivals[-1] - arrivals[0]) / every_s) + 1)
-    for stamp in arrivals:
-        counts[int((stamp - arrivals[0]) / every_s)] += 1
-    # The last one is not over.
-    return [(number * every_s, count / every_s) for number, count in enumerate(counts[:-1])]
-
-
-async def all_closed(tally: Tally, published: int, alive: Callable[[], bool], patience_s: float) -> int:
-    """How many messages have a final event, as soon as all have, or when none has come for so long."""
+async def all_closed(
+    tally: Tally,
+    published: int,
+    alive: Callable[[], bool],
+    patience_s: float,
+    count: Callable[[Tally], int] = finals,
+) -> int:
+    """How many messages are closed, as soon as all are, or when there was no event for so long."""
     began = time.time()
     while True:
-        closed = tally.final.count(1, 0, published)
+        closed = count(tally)
         quiet = time.time() - max(began, tally.seen_at)
         if closed == published or quiet > patience_s or not alive():
             return closed

@@ -1,8 +1,8 @@
 """What happens to the CPU of a message with more lanes, more slots, more waiting, and more workers; and a model beyond.
 
 `python -m benchmarks.scale [--messages N] [--json FILE]`: a table on stderr, JSON on stdout. Every case is a backlog that is
-carried to its end with every receipt; the cost is the CPU time of all workers over the messages, beside smpplib's in the same
-seconds. The model is in `docs/benchmarks.md`.
+published at once to workers that have all their binds, and carried to its end with every receipt; the cost is the CPU time of
+all workers over the messages, beside smpplib's in the same seconds. The model is in `docs/benchmarks.md`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from typing import Any
 import msgspec
 import uvloop
 
+from benchmarks.campaign import Campaign, Tally
 from benchmarks.codec import yardstick_us
-from benchmarks.campaign import Tally
-from benchmarks.load import TenantCampaign, all_closed, rate_over_time
+from benchmarks.load import TenantCampaign, all_closed
 from benchmarks.settings import APACHE, EMBEDDED, lane_config, machinery_config
 from benchmarks.site import Ground, Site, beside, site
 from benchmarks.support import BenchmarkError, Gateway, Meter, deliver, say
+from benchmarks.timeline import rate_over_time
 from gateway.errors import GatewayError
 from smpp.simulator import Behaviour
 
 _WINDOW = 100
 _PER_JOB = 500
 _PATIENCE_S = 30.0
+_BIND_PATIENCE_S = 90.0
+_STEADY_S = 3.0
 _RISES = 1.15
 """A cost above that of the plainest case by this factor has risen; below it two runs of the same case differ as much."""
 
@@ -64,7 +67,7 @@ def cases(messages: int) -> dict[str, list[Case]]:
             Case(messages=messages, binds=20),
             Case(messages=messages, lanes=4, binds=50),  # a lane has 64 at most
         ],
-        "backlog": [plain, Case(messages=5 * messages), Case(messages=25 * messages)],
+        "backlog": [plain, Case(messages=2 * messages), Case(messages=5 * messages)],
         # As many binds in both, so that what differs is who has them.
         "workers": [Case(messages=messages, binds=4), Case(messages=messages, binds=4, workers=2)],
     }
@@ -79,19 +82,20 @@ async def measure(case: Case, broker: str) -> dict[str, Any]:
         # Enough jobs for every lane to have several, however few messages there are.
         per_job = min(_PER_JOB, max(1, case.messages // (4 * case.lanes)))
         campaign = TenantCampaign(case.lanes, messages=case.messages, per_job=per_job)
-        await campaign.publish(here.clients.producer, here.config.kafka.jobs_topic, None)
         tally = Tally(case.messages)
         gateway = here.gateway("--workers", str(case.workers))
         async with beside(tally.follow(here.clients.events)):
             with gateway:
-                return await _carried(case, here, gateway, tally)
+                return await _carried(case, here, gateway, campaign, tally)
 
 
-async def _carried(case: Case, here: Site, gateway: Gateway, tally: Tally) -> dict[str, Any]:
-    pids = await _workers(gateway, case.workers)
+async def _carried(case: Case, here: Site, gateway: Gateway, campaign: Campaign, tally: Tally) -> dict[str, Any]:
+    await _all_bound(here, case.slots)
+    pids = {f"worker{number}": process.pid for number, process in gateway.workers().items()}
     meter = Meter({**pids, **here.pids, "benchmark": os.getpid()})
     yardsticks: list[float] = []
     async with beside(meter.run()), beside(_yardsticks(tally, yardsticks)):
+        await campaign.publish(here.clients.producer, here.config.kafka.jobs_topic, None)
         closed = await all_closed(tally, case.messages, lambda: gateway.running, _PATIENCE_S)
         await asyncio.sleep(0.1)
         meter.sample()
@@ -100,8 +104,7 @@ async def _carried(case: Case, here: Site, gateway: Gateway, tally: Tally) -> di
     arrivals = [stamp for stamp in here.stamps[: case.messages] if stamp]
     if not arrivals:
         raise BenchmarkError(f"nothing was submitted\n{gateway.log_end()}")
-    first, end = min(arrivals), tally.last_at
-    work = min(first, tally.first_at)
+    work, first, end = campaign.appended_at[0], min(arrivals), tally.last_at
     per_message = 1e6 / case.messages
     cost = {name: round(meter.cpu_s(name, work, end) * per_message, 2) for name in [*pids, *here.pids]}
     workers_us = sum(cost.pop(name) for name in pids)
@@ -118,18 +121,21 @@ async def _carried(case: Case, here: Site, gateway: Gateway, tally: Tally) -> di
         "lost": case.messages - closed,
         "duplicates": counts["duplicates"] + tally.repeated,
         "cores_taken_by_others": round(meter.strangers(work, end), 2),
-        "rate_over_time": rate_over_time(here.stamps, case.messages),
+        "rate_over_time": rate_over_time(here.stamps[: case.messages]),
     }
 
 
-async def _workers(gateway: Gateway, count: int) -> dict[str, int]:
-    """The process ids of the workers, as soon as all of them are there."""
-    deadline = time.monotonic() + 10
-    while len(gateway.workers()) < count:
-        if time.monotonic() > deadline or not gateway.running:
-            raise BenchmarkError(f"the workers did not start\n{gateway.log_end()}")
-        await asyncio.sleep(0.01)
-    return {f"worker{number}": process.pid for number, process in gateway.workers().items()}
+async def _all_bound(here: Site, slots: int) -> None:
+    """Return when all binds are up and stay where they are: a worker that comes late is given some of them."""
+    since, before = time.monotonic(), -1
+
+    def steady(counts: dict[str, Any]) -> bool:
+        nonlocal since, before
+        if counts["binds"] < slots or counts["total_binds"] != before:
+            since, before = time.monotonic(), counts["total_binds"]
+        return time.monotonic() - since > _STEADY_S
+
+    await here.until(steady, _BIND_PATIENCE_S)
 
 
 async def _yardsticks(tally: Tally, samples: list[float]) -> None:
@@ -153,7 +159,9 @@ def model(one: dict[str, Any], two: dict[str, Any], most: int = 16) -> dict[str,
     workers = 1
     while workers <= most:
         cost = one["cpu_us_per_message"] + added * (workers - 1)
-        rows.append({"workers": workers, "cpu_us_per_message": round(cost, 1), "of_workers_per_s": round(workers * 1e6 / cost)})
+        rows.append(
+            {"workers": workers, "cpu_us_per_message": round(cost, 1), "of_workers_per_s": round(workers * 1e6 / cost)}
+        )
         workers *= 2
     for row in rows:
         row["messages_per_s"] = min(row["of_workers_per_s"], round(store_s))
@@ -198,7 +206,14 @@ async def run(messages: int, broker: str) -> dict[str, Any]:
         "model": model(one, two),
         "lost": sum(row["lost"] for row in measured.values()),
         "duplicates": sum(row["duplicates"] for row in measured.values()),
-        "settings": {"window": _WINDOW, "rtt_ms": 0.0, "receipts": 1.0, "long": 0.0, "messages": messages, "broker": broker},
+        "settings": {
+            "window": _WINDOW,
+            "rtt_ms": 0.0,
+            "receipts": 1.0,
+            "long": 0.0,
+            "backlog": f"{messages} to {5 * messages}",
+            "broker": broker,
+        },
     }
 
 
@@ -212,8 +227,12 @@ def _row(name: str, row: dict[str, Any]) -> str:
 def main() -> int:
     """Measure and print; the exit code is 1 when messages were lost or doubled, or nothing could be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--messages", type=int, default=40_000, metavar="N", help="of the smallest backlog; the largest is 25 N")
-    parser.add_argument("--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one")
+    parser.add_argument(
+        "--messages", type=int, default=100_000, metavar="N", help="of the smallest backlog; the largest is 5 N"
+    )
+    parser.add_argument(
+        "--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
     given = parser.parse_args()
     try:
@@ -223,7 +242,7 @@ def main() -> int:
         return 1
     for line in [*result["rises"], *map(str, result["model"]["rows"])]:
         say(line)
-    deliver(result, given.json)
+    deliver("scale", result, given.json)
     return 1 if result["lost"] or result["duplicates"] else 0
 
 

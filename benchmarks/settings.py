@@ -42,7 +42,8 @@ rate = 100000
 window = {window}
 binds = {binds}
 sender = "89000"
-
+"""
+_ROUTE = """
 [[routes]]
 lane = "{name}"
 {condition}
@@ -119,12 +120,17 @@ def gateway_config(settings: Settings, bootstrap: str, store: str, smpp_port: in
     return text
 
 
-def machinery_config(broker: str, bootstrap: str, store: str, *, paced: bool, instance: str = "") -> str:
-    """The TOML of Kafka and the store; `paced` where latency counts. An `instance` makes members of the groups static."""
+def machinery_config(
+    broker: str, bootstrap: str, store: str, *, paced: bool, instance: str = "", namespace: str = ""
+) -> str:
+    """The TOML of Kafka and the store; `paced` where latency counts. An `instance` makes members of the groups static.
+
+    A `namespace` keeps the topics of several gateways of one benchmark apart.
+    """
     embedded = broker == EMBEDDED
     return _CONFIG.format(
         bootstrap=bootstrap,
-        prefix=f"bench{os.getpid()}",
+        prefix=f"bench{os.getpid()}{namespace}",
         # The embedded broker lets static members wait longer, not shorter.
         instance="" if embedded else instance,
         idempotence="false" if embedded else "true",
@@ -137,6 +143,9 @@ def machinery_config(broker: str, bootstrap: str, store: str, *, paced: bool, in
 
 def lane_config(name: str, port: int, window: int, binds: int, condition: str) -> str:
     """The TOML of a lane, and of the route that leads to it under a condition."""
-    return _LANE.format(
-        name=name, port=port, password_env=PASSWORD_ENV, window=window, binds=binds, condition=condition
-    )
+    return lane_table(name, port, window, binds) + _ROUTE.format(name=name, condition=condition)
+
+
+def lane_table(name: str, port: int, window: int, binds: int) -> str:
+    """The TOML of a lane alone; further keys may follow it."""
+    return _LANE.format(name=name, port=port, password_env=PASSWORD_ENV, window=window, binds=binds)

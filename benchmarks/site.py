@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from aiokafka.structs import TopicPartition
 from benchmarks.apache import ApacheKafka
 from benchmarks.settings import APACHE, EMBEDDED
 from benchmarks.smsc import map_stamps
-from benchmarks.support import PASSWORD, PASSWORD_ENV, SMSC, Gateway, LastingStore
+from benchmarks.support import PASSWORD, PASSWORD_ENV, SMSC, BenchmarkError, Gateway, LastingStore
 from gateway import config, topics
 from gateway.embedded import EmbeddedBroker, EmbeddedStore, Server
 from smpp.simulator import Behaviour, ControlClient
@@ -110,20 +111,25 @@ class Site(Ground):
         """A gateway with options for `recado run`, not yet started."""
         return Gateway(self.file, self.directory / "gateway.log", *options)
 
-    async def counts(self) -> dict[str, Any]:
-        """What the SMSC has seen, all accounts together."""
+    async def counts(self, account: str = "") -> dict[str, Any]:
+        """What the SMSC has seen of an account, or of all of them together."""
+        stats = await self.control.call("stats")
         total: dict[str, Any] = {}
-        for counts in (await self.control.call("stats")).values():
+        for counts in [stats[account]] if account else stats.values():
             for name, value in counts.items():
                 if isinstance(value, int):
                     total[name] = total.get(name, 0) + value
         return total
 
-    async def until(self, condition: Callable[[dict[str, Any]], bool], patience_s: float = 30) -> None:
-        """Return when the counts of the SMSC are as wished; raises `TimeoutError`."""
-        async with asyncio.timeout(patience_s):
-            while not condition(await self.counts()):
-                await asyncio.sleep(0.01)
+    async def until(
+        self, condition: Callable[[dict[str, Any]], bool], patience_s: float = 30, account: str = ""
+    ) -> None:
+        """Return when the counts of the SMSC are as wished. Raises `BenchmarkError` with what they are if they never are."""
+        deadline = time.monotonic() + patience_s
+        while not condition(counts := await self.counts(account)):
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"not within {patience_s:g} s, the SMSC has seen {counts}")
+            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

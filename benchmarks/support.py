@@ -210,9 +210,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def deliver(result: Mapping[str, Any], file: Path | None) -> None:
+def deliver(benchmark: str, result: Mapping[str, Any], file: Path | None) -> None:
     """Print a result as JSON, with what it was measured on, and write it to a file if there is one."""
-    whole = {**result, "versions": versions(), "machine": machine()}
+    whole = {"benchmark": benchmark, **result, "versions": versions(), "machine": machine()}
     text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
     if file is not None:
         file.write_text(text + "\n")

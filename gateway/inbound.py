@@ -115,7 +115,7 @@ class Inbound:
         self._ready = Group(self._publish, self._rest, _BATCH)
         self._marks: list[str] = []
         self.counts: Counter[str] = Counter()
-        """Of messages that came ready-made: published, repeated, cut."""
+        """Of messages from people: published, repeated, cut."""
 
     @property
     def full(self) -> bool:
@@ -156,6 +156,7 @@ class Inbound:
             records += await self._join(parts, now, complete)
         if records:
             await self._outbox.send_keyed(self._topic, records)
+            self.counts["published"] += len(records)
         if complete:
             await self._store.run(_TAKE, (self._prefix, [], complete))
 
@@ -180,6 +181,7 @@ class Inbound:
                 records.append(_record(joining, by_number, joining.count - len(by_number)))
         if records:
             await self._outbox.send_keyed(self._topic, records)
+            self.counts["published"] += len(records)
         await self._store.run(_TAKE, (self._prefix, [], keys))
 
     async def _publish(self, messages: list[InboundRecord]) -> None:

@@ -16,6 +16,8 @@ _BATCH_OCTETS = 900_000
 """Below the million that a broker takes by default (`message.max.bytes`)."""
 _JOB_OCTETS = 8_388_608
 """Of one record of the jobs topic: 10,000 recipients with their parameters are more than a broker's default million."""
+_KEPT_MS = 30 * 86_400_000
+"""Of jobs, and of messages that wait for a lane or a time: longer than anybody's patience with an operator that is away."""
 _TOPIC_EXISTS = 36
 
 
@@ -79,7 +81,7 @@ async def create(config: Config) -> dict[str, str]:
                     name=name,
                     num_partitions=partitions,
                     replication_factor=config.kafka.replication,
-                    topic_configs={"max.message.bytes": str(_JOB_OCTETS)} if name == config.kafka.jobs_topic else {},
+                    topic_configs=_settings(config.kafka, name),
                 )
                 for name, partitions in config.topics().items()
             ]
@@ -92,6 +94,15 @@ async def create(config: Config) -> dict[str, str]:
             "created" if code == 0 else "exists" if code == _TOPIC_EXISTS else f"error {code} {rest[0] if rest else ''}"
         )
     return outcome
+
+
+def _settings(kafka: Kafka, name: str) -> dict[str, str]:
+    """What a topic has beside the broker's defaults: what waits must not be deleted before anybody has read it."""
+    if name == kafka.jobs_topic:
+        return {"max.message.bytes": str(_JOB_OCTETS), "retention.ms": str(_KEPT_MS)}
+    if name.startswith((f"{kafka.prefix}.lane.", f"{kafka.prefix}.delay.")):
+        return {"retention.ms": str(_KEPT_MS)}
+    return {}
 
 
 async def check(config: Config, kafka_producer: AIOKafkaProducer) -> None:

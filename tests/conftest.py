@@ -25,6 +25,7 @@ settings.load_profile("recado")
 
 
 _ALONE = {
+    "test_live.py",
     "test_many_lanes.py",
     "test_many_workers.py",
     "test_rates.py",

@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 from benchmarks.peers.mix import Message
-from benchmarks.peers.peer import CACHE, PASSWORD, SENDER, SYSTEM_ID, WINDOW, Carrier, Facts, Unavailable
+from benchmarks.peers.peer import PASSWORD, SENDER, SYSTEM_ID, WINDOW, Carrier, Facts, Unavailable
+from benchmarks.peers.stores import DEBIAN, debian_libraries, debian_versions
 from benchmarks.peers.web import Publisher, Reports
 from gateway.embedded import Probe, Server, free_port
 
-_TREE = CACHE / "debian"
 _CONF = Path(__file__).with_name("kannel.conf")
 _CONNECTIONS = 32
 _DELIVERED_OR_NOT = 1 | 2 | 16  # chapter 10, "SMS Delivery Reports": dlr-mask
@@ -36,7 +36,9 @@ class Kannel:
     def __init__(self, *, durable: bool) -> None:
         self.name = "kannel" if durable else "kannel-memory"
         self._storage = _SPOOL if durable else _MEMORY
-        stores = "spool directories for messages and for receipts" if durable else "none: messages and receipts in memory"
+        stores = (
+            "spool directories for messages and for receipts" if durable else "none: messages and receipts in memory"
+        )
         self.facts = Facts(
             kind="gateway",
             durable=durable,
@@ -46,17 +48,16 @@ class Kannel:
         )
 
     def check(self) -> None:
-        if not (_TREE / "usr/sbin/bearerbox").exists():
-            raise Unavailable("no bearerbox: python -m benchmarks.peers.install kannel")
+        if not (DEBIAN / "usr/sbin/bearerbox").exists():
+            raise Unavailable("no bearerbox: python -m benchmarks.peers.install debian")
 
     def versions(self) -> dict[str, str]:
-        first = (_TREE / "versions.txt").read_text().splitlines()
-        return {"kannel": next(line.split()[1] for line in first if line.startswith("kannel "))}
+        return debian_versions("kannel")
 
     @contextlib.asynccontextmanager
-    async def running(self, smsc_port: int, messages: int, directory: Path) -> AsyncIterator[Carrier]:
-        async with Reports(messages) as reports:
-            boxes = _Boxes(smsc_port, messages, directory, self._storage, reports)
+    async def running(self, smsc_port: int, messages: Sequence[Message], directory: Path) -> AsyncIterator[Carrier]:
+        async with Reports(len(messages)) as reports:
+            boxes = _Boxes(smsc_port, len(messages), directory, self._storage, reports)
             try:
                 await boxes.start()
                 yield boxes
@@ -88,6 +89,7 @@ class _Boxes:
         )
         self._reports = reports
         self._publisher = Publisher(sendsms_port, messages)
+        self.doubted = bytearray(messages)
         self._servers: list[Server] = []
 
     @property
@@ -130,6 +132,4 @@ class _Boxes:
 
 
 def _command(box: str, file: Path) -> list[str]:
-    libraries = [_TREE / "usr/lib/x86_64-linux-gnu", _TREE / "lib/x86_64-linux-gnu"]
-    path = ":".join(str(directory) for directory in libraries)
-    return ["env", f"LD_LIBRARY_PATH={path}", str(_TREE / "usr/sbin" / box), "-v", "2", str(file)]
+    return ["env", f"LD_LIBRARY_PATH={debian_libraries()}", str(DEBIAN / "usr/sbin" / box), "-v", "2", str(file)]

@@ -20,9 +20,6 @@ class TreeMeter:
         self._peaks: dict[str, int] = {}
         self.peak_rss = 0
         """Octets, of all at the same moment; pages that two processes share count twice."""
-        self._idle = 0.0
-        self._began = 0.0
-        self._own = psutil.Process()
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -55,20 +52,22 @@ class TreeMeter:
         return {name: round(peak / 1e6, 1) for name, peak in self._peaks.items()}
 
 
-class Load:
-    """How many cores were kept busy between two moments, by anybody."""
+class Strangers:
+    """How many cores were kept busy, from now on, by processes that do not belong to the run: what makes a figure worth less."""
 
-    def __init__(self) -> None:
-        self._began, self._busy = time.monotonic(), _busy()
+    def __init__(self, ours: Callable[[], float]) -> None:
+        """`ours` is the CPU time that the processes of the run have used, but for this one's."""
+        self._ours = ours
+        self._began = time.monotonic()
+        self._used = self._others()
 
     def cores(self) -> float:
-        return round((_busy() - self._busy) / max(time.monotonic() - self._began, 1e-3), 2)
+        return round((self._others() - self._used) / (time.monotonic() - self._began), 2)
 
-
-def _busy() -> float:
-    whole = psutil.cpu_times()
-    busy: float = sum(whole) - whole.idle - whole.iowait - whole.guest - whole.guest_nice
-    return busy
+    def _others(self) -> float:
+        whole = psutil.cpu_times()
+        busy: float = sum(whole) - whole.idle - whole.iowait - whole.guest - whole.guest_nice
+        return busy - self._ours() - time.process_time()
 
 
 def _tree(root: int) -> list[psutil.Process]:

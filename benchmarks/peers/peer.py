@@ -40,14 +40,23 @@ class Unavailable(Exception):
 
 
 class Carrier(Protocol):
-    """A peer that is up and bound. Message numbers index `accepted` and `reported`."""
+    """A peer that is up and bound, or about to be. The arrays have a 1 at the number of each message of which they are true."""
 
-    accepted: bytearray
-    """1 for each message that the peer has taken responsibility for."""
-    reported: bytearray
-    """1 for each message whose final state the publisher has been told."""
-    last_report_at: float
-    """Unix seconds."""
+    @property
+    def accepted(self) -> bytearray:
+        """The peer has taken responsibility for it."""
+
+    @property
+    def reported(self) -> bytearray:
+        """The publisher has been told its final state."""
+
+    @property
+    def doubted(self) -> bytearray:
+        """The publisher has been told that nobody knows whether it was sent."""
+
+    @property
+    def last_report_at(self) -> float:
+        """Unix seconds."""
 
     def processes(self) -> Mapping[str, int]:
         """The pids to be charged, by what they are; children are charged with them."""
@@ -70,5 +79,7 @@ class Peer(Protocol):
 
     def versions(self) -> dict[str, str]: ...
 
-    def running(self, smsc_port: int, messages: int, directory: Path) -> AbstractAsyncContextManager[Carrier]:
+    def running(
+        self, smsc_port: int, messages: Sequence[Message], directory: Path
+    ) -> AbstractAsyncContextManager[Carrier]:
         """Start everything in `directory`, and stop everything at the end however it comes."""

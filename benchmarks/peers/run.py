@@ -7,15 +7,16 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.meter import Load, TreeMeter
+from benchmarks.peers.meter import Strangers, TreeMeter
 from benchmarks.peers.mix import Message
 from benchmarks.peers.peer import Carrier, Peer
-from benchmarks.peers.smsc import SMSC
+from benchmarks.peers.smsc import RECEIPT_DELAY_S, SMSC
 from benchmarks.peers.verdict import Verdict, judge
+from benchmarks.site import beside
 
 _POLL_S = 0.1
 _PATIENCE_S = 15.0
@@ -28,18 +29,21 @@ _RECOVERY_PATIENCE_S = 45.0
 
 async def carry(peer: Peer, messages: Sequence[Message], seconds: float) -> dict[str, Any]:
     """Have a peer carry the messages, or as many as it takes in that time; what it did and what it cost."""
-    async with _up(peer, len(messages)) as (smsc, carrier):
+    async with _up(peer, messages) as (smsc, carrier):
         meter = TreeMeter(carrier.processes)
         load_before = os.getloadavg()[0]
-        before, load = meter.cpu_s(), Load()
+        simulator = TreeMeter(lambda: {"simulator": smsc.pid})
+        strangers = Strangers(lambda: sum(meter.cpu_s().values()) + sum(simulator.cpu_s().values()))
+        before = meter.cpu_s()
         async with beside(meter.run()):
             await carrier.publish(messages, seconds)
             await _settled(smsc, carrier, messages, _PATIENCE_S)
             spent = {name: used - before[name] for name, used in meter.cpu_s().items()}
-            busy = load.cores()
+            taken = strangers.cores()
         verdict, counts = await _judge(smsc, carrier, messages)
     carried = max(verdict.arrived, 1)
-    seconds_taken = max(carrier.last_report_at, verdict.last_at) - verdict.first_at
+    # What the SMSC itself waits is nobody's.
+    seconds_taken = max(carrier.last_report_at - RECEIPT_DELAY_S, verdict.last_at) - verdict.first_at
     return {
         "messages": verdict.arrived,
         "seconds": round(seconds_taken, 2),
@@ -54,18 +58,18 @@ async def carry(peer: Peer, messages: Sequence[Message], seconds: float) -> dict
         "unreported": verdict.unreported,
         "receipts_asked": counts["receipts"],
         "refused": counts["refused"],
-        "cores_busy": busy,
+        "cores_taken_by_others": taken,
         "load_before": round(load_before, 2),
     }
 
 
 async def crash(peer: Peer, messages: Sequence[Message], seconds: float) -> dict[str, Any]:
     """The same, with the peer's own processes killed when two fifths of the parts have arrived; its stores live on."""
-    async with _up(peer, len(messages)) as (smsc, carrier):
+    async with _up(peer, messages) as (smsc, carrier):
         parts = sum(message.parts for message in messages)
         async with asyncio.TaskGroup() as group:
             group.create_task(carrier.publish(messages, seconds))
-            while (await smsc.counts())["parts"] < parts * _CRASH_AT:
+            while (await smsc.counts())["parts"] < parts * _CRASH_AT:  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(0.01)
             killed_at = time.time()
             await carrier.crash()
@@ -76,6 +80,7 @@ async def crash(peer: Peer, messages: Sequence[Message], seconds: float) -> dict
         "messages": len(messages),
         "accepted": verdict.accepted,
         "lost": verdict.lost,
+        "in_doubt": verdict.in_doubt,
         "duplicate_parts": counts["duplicates"],
         "unreported": verdict.unreported,
         "seconds_until_it_sent_again": round(min(arrivals, default=killed_at) - killed_at, 1),
@@ -83,7 +88,7 @@ async def crash(peer: Peer, messages: Sequence[Message], seconds: float) -> dict
 
 
 @contextlib.asynccontextmanager
-async def _up(peer: Peer, messages: int) -> AsyncIterator[tuple[SMSC, Carrier]]:
+async def _up(peer: Peer, messages: Sequence[Message]) -> AsyncIterator[tuple[SMSC, Carrier]]:
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recado-peer-")))
         smsc = await stack.enter_async_context(SMSC())
@@ -110,17 +115,5 @@ async def _settled(smsc: SMSC, carrier: Carrier, messages: Sequence[Message], pa
 
 
 async def _judge(smsc: SMSC, carrier: Carrier, messages: Sequence[Message]) -> tuple[Verdict, dict[str, Any]]:
-    verdict = judge(messages, carrier.accepted, carrier.reported, await smsc.arrivals())
+    verdict = judge(messages, carrier.accepted, carrier.reported, carrier.doubted, await smsc.arrivals())
     return verdict, await smsc.counts()
-
-
-@contextlib.asynccontextmanager
-async def beside(loop: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a loop that does not end by itself while the context is open; what it failed with is raised at the end."""
-    task = asyncio.create_task(loop)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -12,17 +12,21 @@ from gateway.embedded import Probe, Server, free_port
 from smpp.simulator import ControlClient
 
 _PROBE = Probe(b'{"do":"stats"}\n', b'{"result"')
+RECEIPT_DELAY_S = 1.0
+"""From the answer to the receipt: no phone is faster, and a peer that has not yet noted the answer would be punished for it."""
+_BEHAVIOUR = f'{{"receipt_delay_s": {RECEIPT_DELAY_S}}}'
 _BIND_PATIENCE_S = 60.0
 
 
 class SMSC(Server):
-    """`python -m smpp.simulator` with one account, every submit_sm accepted and delivered at once, and kept in its record."""
+    """`python -m smpp.simulator` with one account: it accepts and delivers everything, and its record keeps all that came."""
 
     def __init__(self) -> None:
         self.smpp_port = free_port()
         control_port = free_port()
         command = [sys.executable, "-m", "smpp.simulator", "--account", f"{SYSTEM_ID}:{PASSWORD}", "--record", "full"]
         command += ["--port", str(self.smpp_port), "--control-port", str(control_port)]
+        command += ["--behaviour", _BEHAVIOUR]
         super().__init__("the simulator", command, control_port, _PROBE)
         self._control = ControlClient(control_port)
 
@@ -43,7 +47,7 @@ class SMSC(Server):
     async def bound(self) -> None:
         """Wait until somebody has bound. Raises TimeoutError after a minute."""
         async with asyncio.timeout(_BIND_PATIENCE_S):
-            while not (await self.counts())["binds"]:
+            while not (await self.counts())["binds"]:  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(0.05)
 
     async def arrivals(self) -> list[Arrival]:

@@ -10,13 +10,17 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 from gateway.embedded import HOST
 
 _RETRY_S = 0.2
 _ANSWER_BODY = b"ACK/Jasmin"
 """Jasmin sends a report again unless it is answered so (HTTP API, "Receiving DLR"); Kannel takes any body."""
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(_ANSWER_BODY), _ANSWER_BODY)
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(_ANSWER_BODY),
+    _ANSWER_BODY,
+)
 
 
 class Publisher:
@@ -66,7 +70,7 @@ class Publisher:
             try:
                 writer.write(request)
                 head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(_length(head))
+                await _skip_body(head, reader)
             except (OSError, asyncio.IncompleteReadError):
                 self._waiting.append((number, request))
                 return
@@ -115,8 +119,8 @@ class _Report(asyncio.Protocol):
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no `asyncio.Transport` by inheritance.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         *requests, self._rest = (self._rest + data).split(b"\r\n\r\n")
@@ -127,7 +131,10 @@ class _Report(asyncio.Protocol):
         self._transport.write(_ANSWER * len(requests))
 
 
-def _length(head: bytes) -> int:
+async def _skip_body(head: bytes, reader: asyncio.StreamReader) -> None:
     lowered = head.lower()
-    start = lowered.index(b"content-length:") + 15
-    return int(lowered[start : lowered.index(b"\r\n", start)])
+    if b"transfer-encoding: chunked" in lowered:
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+    else:
+        start = lowered.index(b"content-length:") + 15
+        await reader.readexactly(int(lowered[start : lowered.index(b"\r\n", start)]))

@@ -11,7 +11,7 @@ from gateway.model import EventStatus
 from smpp.constants import CommandStatus
 from smpp.simulator import Account, Behaviour, Simulator
 from smpp.simulator.record import max_per_second
-from tests.support.arrivals import looking_closely, times
+from tests.support.arrivals import looking_closely, reaching, times
 from tests.support.stage import PASSWORD, Stages, job, lane, people
 
 
@@ -79,11 +79,11 @@ async def test_a_lane_begins_slowly_after_a_bind_if_it_is_told_to(stage: Stages)
     ):
         await site.publish(job("j", people("j", 9000).values()))
         moments = account.record.arrivals
-        await site.until(lambda: max_per_second(times(account)) >= 380)
+        await site.until(reaching(account, 380))
         count = len(moments)
         smsc.drop_connections()
         dropped = asyncio.get_running_loop().time()
         await site.until(lambda: account.counts.total_binds == 2)
         await site.until(lambda: asyncio.get_running_loop().time() > dropped + 1)
         assert 0 < len(moments) - count < 200  # a quarter of the rate in the first second, if it came at once
-        await site.until(lambda: max_per_second(times(account)[count:]) >= 380)
+        await site.until(reaching(account, 380, begin=count))

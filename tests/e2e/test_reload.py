@@ -8,7 +8,7 @@ from typing import Any
 
 from smpp.simulator import Account, Behaviour, Simulator
 from smpp.simulator.record import max_per_second
-from tests.support.arrivals import Stalls, looking_closely, times
+from tests.support.arrivals import Stalls, looking_closely, reaching, times
 from tests.support.gateway_process import GatewayProcess
 from tests.support.stage import PASSWORD, Stage, Stages, job, lane, people
 
@@ -33,14 +33,9 @@ class Site:
 
     async def settles_at(self, rate: float) -> None:
         """Wait until so many parts per second arrive, and see that there were never more since the call."""
-        arrivals = self.account.record.arrivals
-        begin = len(arrivals)
-
-        def most() -> int:
-            return max_per_second([one.at for one in arrivals[begin:]])
-
-        await self.stage.until(lambda: most() >= 0.9 * rate)
-        assert most() <= 1.1 * rate * (1 + self._stalls.longest_s)
+        begin = len(self.account.record.arrivals)
+        await self.stage.until(reaching(self.account, 0.9 * rate, begin=begin))
+        assert max_per_second(times(self.account)[begin:]) <= 1.1 * rate * (1 + self._stalls.longest_s)
 
     def still_bound(self) -> bool:
         """Whether the binds are the ones of the beginning."""
@@ -146,5 +141,5 @@ async def test_a_changed_cap_holds_for_what_comes_next(stage: Stages) -> None:
         await site.reload(caps={"tenant": {"small": 400}})
         more = people("more", 400, 10_000)
         await site.stage.publish(job("more", more.values(), tenant="small"))
-        await site.stage.until(lambda: max_per_second(times(site.account, set(more.values()).__contains__)) > 50 + 40)
+        await site.stage.until(reaching(site.account, 90, begin=len(small) + len(large)))
         assert site.still_bound()

@@ -57,7 +57,9 @@ async def running(stage: Stages, workers: int, behaviour: Behaviour, **other: fl
     account = Account("alpha", PASSWORD, behaviour)
     async with (
         Simulator([account], deliver_timeout=2) as smsc,
-        stage(lanes={"alpha": lane(smsc.port, binds=BINDS, window=WINDOW, **other)}, receipts={"early_limit_s": 5}) as here,
+        stage(
+            lanes={"alpha": lane(smsc.port, binds=BINDS, window=WINDOW, **other)}, receipts={"early_limit_s": 8}
+        ) as here,
         here.process("a", "--workers", str(workers)) as gateway,
     ):
         site = Site(here, gateway, account)

@@ -1,7 +1,8 @@
 """Fuzz every target, or those that are named: `make fuzz`, or `python -m tests.fuzz --runs 10000000 pdu session`.
 
-Inputs that reached something new stay in `.cache/fuzz` and are where the next run starts; `--keep` distils them into the repository.
-An input that fails is written beside them, and its traceback printed: the run of its target ends there.
+Inputs that reached something new stay in `.cache/fuzz` and are where the next run starts; `--keep` distils them into the
+repository. An input that fails is written beside them, and its traceback printed: the run of its target ends
+there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.fuzz.targets import KEPT, TARGETS, starts
 
 _WORK = Path(__file__).parents[2] / ".cache" / "fuzz"
 _ROOT = Path(__file__).parents[2]
-_MOST_KEPT = 300
+_MOST_KEPT = 150
 """Inputs of a target in the repository, the shortest."""
 _WORDS = re.compile(rb"[A-Za-z0-9_:. -]{3,24}")
 _CHATTER = re.compile(r"#[0-9]|INFO:|WARNING:|understood ")
@@ -74,7 +75,12 @@ def main() -> int:
 def fuzz(name: str, runs: int, seconds: int) -> Outcome:
     """Run one target to its end, or to the first input that fails."""
     found, seeds = _folders(name)
-    options = [f"-runs={runs}", f"-max_total_time={seconds}", f"-timeout={_SLOW_S}", f"-artifact_prefix={found.parent}/"]
+    options = [
+        f"-runs={runs}",
+        f"-max_total_time={seconds}",
+        f"-timeout={_SLOW_S}",
+        f"-artifact_prefix={found.parent}/",
+    ]
     return _read(name, _engine(name, str(found), str(seeds), f"-dict={found.parent}/words", *options))
 
 

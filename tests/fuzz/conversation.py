@@ -1,7 +1,7 @@
 """A session under bytes, cuts and time: the input is a programme of what happens to it.
 
-Beside the session runs a twin to which everything happens as well, but what it receives is cut in two: whatever the cut, both must
-say and do the same.
+Beside the session runs a twin to which everything happens as well, but what it receives is cut in two: whatever the cut, both
+must say and do the same.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ def main() -> None:
         """Change the body as what it is, or octets anywhere."""
         if target.head is not None and seed % 4:
             start = data.find(b"\n", target.head) + 1 if target.head else 0
-            if (changed := mutate.body(data[start:], Random(seed))) is not None:
-                return (data[:start] + changed)[:longest]
+            changed = mutate.body(data[start:], Random(seed))
+            if changed is not None and start + len(changed) <= longest:
+                return data[:start] + changed
         return bytes(atheris.Mutate(data, longest))
 
     arguments = [sys.argv[0], f"-max_len={target.longest}", *options]

@@ -10,7 +10,16 @@ import msgspec
 
 from gateway import content, events, numbers
 from gateway.errors import InvalidJob, MissingParameter
-from gateway.model import Job, Message, Recipient, deadline_of, decode_job, decode_message, encode_message, message_id_of
+from gateway.model import (
+    Job,
+    Message,
+    Recipient,
+    deadline_of,
+    decode_job,
+    decode_message,
+    encode_message,
+    message_id_of,
+)
 from gateway.providers.contract import Provider, Unsendable
 from smpp.segment import TextEncoder, TextTooLong, UnencodableText
 from tests.fuzz.wire import vector
@@ -105,8 +114,8 @@ def _check_message(message: Message) -> None:
             assert not set(name + value) & set("\r\n\0")
 
 
-def _check_event(key: bytes, value: bytes) -> None:
-    assert isinstance(key, bytes)
+def _check_event(key: bytes | None, value: bytes) -> None:
+    assert key is not None
     msgspec.json.decode(value)
 
 

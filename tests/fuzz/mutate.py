@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 _ODD: Sequence[Any] = (
     *(None, True, False, 0, -1, 1, 255, 2**31, 2**53, 2**63, 2**64, 10**30, -(10**30), 0.1, -0.5, 1e308, 1e999),
     *("", " ", "0", "-1", "1e999", "nan", "inf", "9" * 30, "9" * 5000, "{", "}", "{x}", "{name}", "{{", "%s", "%"),
-    *("\0", "\n", "\r\n", "\u00a0", "\u2028", "\ud800", "\udfff", "👍🏽", "é" * 200, "x" * 5000, "٣", "²"),
+    *("\0", "\n", "\r\n", "\u00a0", "\u2028", "\ud800", "\udfff", "👍🏽", "é" * 200, "x" * 1100, "٣", "²"),
     *("+573001234567", "573001234567", "+", "true", "null", "[]", "https://a.example/x", "javascript:x"),
     *("2027-01-15T08:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2027-02-30", "253402300800"),
     *("1969-12-31T23:59:59Z", "24:00", "-62135596801"),
@@ -55,7 +55,9 @@ def _changed(root: Any, random: Random) -> Any:
             within.append(_copy(within[key]))
         elif what == 6 and isinstance(within, dict):
             other, at = random.choice(places)
-            within[at if isinstance(at, str) else random.choice(("type", "text", "id", "to"))] = _copy(random.choice(_ODD))
+            within[at if isinstance(at, str) else random.choice(("type", "text", "id", "to"))] = _copy(
+                random.choice(_ODD)
+            )
         else:
             within[key] = _near(within[key], random)
     return holder[0]

@@ -25,23 +25,24 @@ class Target(Struct, frozen=True):
     """Octets before the line and the body of JSON or a form; None where octets are all that there is."""
 
 
-_PROVIDERS = tuple(
-    f"gateway.providers.{name}"
-    for name in (
-        *("whatsapp", "whatsapp_hooks", "rbm", "twilio", "infobip", "vonage", "sinch", "aldeamo", "hooks", "replies"),
-        *("generic", "generic_callback", "generic_reply", "paths", "signatures"),
-    )
-)
+def _of_providers(*names: str) -> tuple[str, ...]:
+    return tuple(f"gateway.providers.{name}" for name in names)
+
+
+_CALLBACKS = ("whatsapp_hooks", "hooks", "generic_callback", "paths", "signatures")
+_ANSWERS = ("replies", "generic_reply", "paths")
 
 TARGETS: Mapping[str, Target] = {
     "pdu": Target(wire.pdu, wire.pdus, ("smpp.pdu",), 512),
     "receipt": Target(wire.receipt, wire.receipts, ("smpp.receipt",), 512),
     "udh": Target(wire.udh, wire.udhs, ("smpp.segment", "smpp.gsm7"), 256),
     "text": Target(wire.text, wire.texts, ("smpp.segment", "smpp.gsm7")),
-    "session": Target(conversation.session, conversation.sessions, ("smpp.session",), 512),
-    "job": Target(jobs.job, jobs.jobs, ("gateway.content.compiler", "gateway.content.renderer", "gateway.model"), 8192, 0),
-    "callback": Target(callbacks.callback, callbacks.callbacks, _PROVIDERS, 8192, 1),
-    "answer": Target(callbacks.answer, callbacks.answers, _PROVIDERS, 4096, 3),
+    "session": Target(conversation.session, conversation.sessions, ("smpp.session",), 256),
+    "job": Target(
+        jobs.job, jobs.jobs, ("gateway.content.compiler", "gateway.content.renderer", "gateway.model"), 8192, 0
+    ),
+    "callback": Target(callbacks.callback, callbacks.callbacks, _of_providers(*_CALLBACKS), 8192, 1),
+    "answer": Target(callbacks.answer, callbacks.answers, _of_providers(*_ANSWERS), 4096, 3),
 }
 
 

@@ -34,7 +34,7 @@ from smpp.segment import (
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
-_COMMANDS = (BindTransmitter, BindReceiver, BindTransceiver, SubmitSM, DeliverSM, DataSM)
+_COMMANDS: tuple[Any, ...] = (BindTransmitter, BindReceiver, BindTransceiver, SubmitSM, DeliverSM, DataSM)
 _ID_FORMATS: tuple[IdFormat, ...] = ("same", "resp_hex_dlr_dec", "resp_dec_dlr_hex", "both_hex")
 _ALPHABETS: tuple[Alphabet, ...] = ("gsm7", "gsm7-spanish", "gsm7-portuguese", "latin1", "ucs2")
 _LONG: tuple[LongMode, ...] = ("udh8", "udh16", "sar", "payload")
@@ -112,9 +112,11 @@ def receipt(data: bytes) -> bool:
     assert canonical_receipt(found.message_id, "same") == canonical_resp(found.message_id, "same")
     assert bool(key) == bool(found.message_id.strip())
     key.encode()
-    if found.message_id and not set(found.message_id) & set(" ,;:\0\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0") and len(
+    if (
         found.message_id
-    ) <= 64:
+        and not set(found.message_id) & set(" ,;:\0\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0")
+        and len(found.message_id) <= 64
+    ):
         again = parse(4, _formatted(found.message_id, found.state), {})
         assert again is not None
         assert (again.message_id, again.state) == (found.message_id, found.state)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import ceil
 
 from smpp.simulator import Account
 
@@ -46,6 +46,18 @@ def times(account: Account, wanted: Callable[[str], bool] = bool) -> list[float]
     return [one.at for one in account.record.arrivals if wanted(f"+{one.request.destination_addr}")]
 
 
-def per_second(moments: Sequence[float], begin: float, end: float) -> float:
-    """How many there were a second on average from `begin` until `end`."""
-    return (bisect_left(moments, end) - bisect_left(moments, begin)) / (end - begin)
+def reaching(account: Account, parts: float, seconds: float = 1.0, *, begin: int = 0) -> Callable[[], bool]:
+    """Make a condition: so many parts have arrived within so many seconds, those before number `begin` not counted."""
+    arrivals = account.record.arrivals
+    behind = ceil(parts) - 1
+    last = begin + behind
+
+    def reached() -> bool:
+        nonlocal last
+        while last < len(arrivals):
+            if arrivals[last].at - arrivals[last - behind].at < seconds:
+                return True
+            last += 1
+        return False
+
+    return reached

@@ -1,0 +1,88 @@
+"""The soak: what it promises, when things go wrong, and a very short one."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from benchmarks import report, soak, tables
+from benchmarks.faults import Calamities
+from benchmarks.settings import EMBEDDED
+from benchmarks.soak import Mix, verdicts
+
+GOOD: dict[str, Any] = {
+    "lost": 0,
+    "duplicates": 0,
+    "duplicates_bound": 0,
+    "in_doubt": 800,
+    "incidents": 2,
+    "max_binds": 4,
+    "faults": [{"back_after_s": 10.0}],
+    "rss_slope_mb_per_h": 19.0,
+    "files_early": 20,
+    "files_late": 22,
+}
+MIX = Mix(window=100, binds=4)
+
+
+def test_a_run_that_keeps_every_promise_keeps_them_all() -> None:
+    """A headline has no usual second to come back to."""
+    assert all(verdicts(GOOD, MIX, 1800, headline=False).values())
+    assert "p99 back in time" not in verdicts(GOOD, MIX, 1800, headline=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "broken"),
+    [
+        ({"lost": 1}, "nothing lost"),
+        ({"duplicates": 1}, "duplicates within their bound"),
+        ({"in_doubt": 801}, "in doubt at most what was in flight"),
+        ({"max_binds": 5}, "binds within the contract"),
+        ({"faults": [{"back_after_s": 10.1}]}, "p99 back in time"),
+        ({"faults": [{"back_after_s": 0.0}, {"back_after_s": None}]}, "p99 back in time"),
+        ({"rss_slope_mb_per_h": 21.0}, "memory flat"),
+        ({"files_late": 23}, "descriptors flat"),
+    ],
+)
+def test_a_promise_that_was_not_kept_is_named(what: dict[str, Any], broken: str) -> None:
+    """And no other."""
+    kept = verdicts(GOOD | what, MIX, 1800, headline=False)
+    assert [promise for promise, good in kept.items() if not good] == [broken]
+
+
+def test_a_short_run_says_nothing_of_growth() -> None:
+    """What warms up looks like a leak."""
+    kept = verdicts(GOOD | {"rss_slope_mb_per_h": 5000.0}, MIX, 180, headline=False)
+    assert not {"memory flat", "descriptors flat"} & kept.keys()
+
+
+async def test_things_go_wrong_in_turn_until_it_is_over() -> None:
+    """Each with when it began and when it was over; the last is brought to its end."""
+    happened: list[str] = []
+
+    def fault(name: str) -> Any:
+        async def happen(here: Any, gateway: Any) -> None:
+            await asyncio.sleep(0)
+            happened.append(name)
+
+        return happen
+
+    began = time.time()
+    wrong = Calamities(None, None, {name: fault(name) for name in "ab"}, 0.001)  # type: ignore[arg-type]
+    await wrong.run(lambda: len(happened) == 3)
+    assert happened == [name for name, _, _ in wrong.log] == ["a", "b", "a"]
+    assert all(began <= start <= over for _, start, over in wrong.log)
+
+
+@pytest.mark.faults
+async def test_a_very_short_soak_closes_its_account() -> None:
+    """Nothing is lost or doubled; how soon it recovered is not for tests."""
+    found = await soak.run(12, EMBEDDED, headline=False)
+    happened = [fault["fault"] for fault in found["faults"]]
+    # On a machine that is busy there is no time for all of them.
+    assert happened[:2] == ["worker killed", "SMSC disconnects"]
+    assert (found["lost"], found["duplicates"]) == (0, 0)
+    assert found["verdicts"]["in doubt at most what was in flight"]
+    assert tables.of("soak", found)
+    assert report.plots("soak", found)
