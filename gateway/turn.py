@@ -9,8 +9,8 @@ from gateway.ledger import Outcome
 
 Settled = tuple[Flight, Outcome]
 
-_MAY_ARRIVE = "su"
-"""Outcomes after which a message may yet be delivered."""
+_MAY_ARRIVE = "sudq"
+"""Outcomes after which a message may yet be delivered: itself, or the one that it is a copy of, whose place is the same."""
 
 
 class Turn:

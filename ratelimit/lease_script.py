@@ -58,7 +58,7 @@ local function fair(rows, mine, rate, burst)
   until fed == 0 or #hungry == 0
   if #hungry == 0 then part = part + left / count end
   part = math.floor(part or level)
-  return part, 1 + math.floor((burst - count) * part / rate)
+  return part, 1 + math.floor((burst - count) * part / rate + 1e-6)  -- parts are rounded down: a third of three is one
 end
 
 local function grown(uses, target, free)
