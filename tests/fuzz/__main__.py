@@ -11,6 +11,7 @@ import argparse
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -18,13 +19,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tests.fuzz.reached import share_of_lines
+from tests.fuzz.reached import distilled, share_of_lines
 from tests.fuzz.targets import KEPT, TARGETS, starts
 
 _WORK = Path(__file__).parents[2] / ".cache" / "fuzz"
 _ROOT = Path(__file__).parents[2]
-_MOST_KEPT = 150
-"""Inputs of a target in the repository, the shortest."""
 _WORDS = re.compile(rb"[A-Za-z0-9_:. -]{3,24}")
 _CHATTER = re.compile(r"#[0-9]|INFO:|WARNING:|understood ")
 _SLOW_S = 10
@@ -36,7 +35,7 @@ class Outcome(Struct, frozen=True):
 
     name: str
     runs: int
-    seconds: int
+    seconds: float
     edges: int
     understood: float
     failure: str = ""
@@ -59,7 +58,7 @@ def main() -> int:
         for outcome in pool.map(lambda name: fuzz(name, given.runs, given.seconds), names):
             inputs = [*_inputs(outcome.name), *starts(outcome.name)]
             lines = share_of_lines(outcome.name, inputs)
-            rate = outcome.runs // max(1, outcome.seconds)
+            rate = int(outcome.runs / outcome.seconds)
             print(
                 f"{outcome.name:10}{outcome.runs:12,}{rate:9,}{outcome.edges:7}{lines:8.0%}{outcome.understood:12.0%}",
                 flush=True,
@@ -81,21 +80,17 @@ def fuzz(name: str, runs: int, seconds: int) -> Outcome:
         f"-timeout={_SLOW_S}",
         f"-artifact_prefix={found.parent}/",
     ]
-    return _read(name, _engine(name, str(found), str(seeds), f"-dict={found.parent}/words", *options))
+    began = time.monotonic()
+    output = _engine(name, str(found), str(seeds), f"-dict={found.parent}/words", *options)
+    return _read(name, output, time.monotonic() - began)
 
 
 def keep(name: str) -> None:
-    """Write the inputs into the repository without which something would not be reached."""
-    found, seeds = _folders(name)
-    distilled = found.parent / "distilled"
-    for folder in (distilled, KEPT):
-        folder.mkdir(exist_ok=True)
-    for file in distilled.iterdir():
-        file.unlink()
-    _engine(name, "-merge=1", str(distilled), str(found), str(seeds))
+    """Write the inputs into the repository that take a step of their own, but for the seeds."""
     own = set(TARGETS[name].seeds())
-    inputs = sorted({file.read_bytes() for file in distilled.iterdir()} - own, key=lambda octets: (len(octets), octets))
-    (KEPT / f"{name}.txt").write_text("".join(f"{octets.hex()}\n" for octets in inputs[:_MOST_KEPT]))
+    found = [octets for octets in distilled(name, {*_inputs(name), *starts(name)}) if octets not in own]
+    KEPT.mkdir(exist_ok=True)
+    (KEPT / f"{name}.txt").write_text("".join(f"{octets.hex()}\n" for octets in found))
 
 
 def _folders(name: str) -> tuple[Path, Path]:
@@ -121,12 +116,12 @@ def _engine(name: str, *options: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def _read(name: str, output: str) -> Outcome:
-    done = re.search(r"Done (\d+) runs in (\d+) second", output)
+def _read(name: str, output: str, seconds: float) -> Outcome:
+    done = re.search(r"Done (\d+) runs in", output)
     edges = re.findall(r"cov: (\d+)", output)
     progress = re.findall(r"understood (\d+) of (\d+)", output)
     taken, seen = map(int, progress[-1]) if progress else (0, 1)
-    runs, seconds = (int(done[1]), int(done[2])) if done else (seen, 0)
+    runs = int(done[1]) if done else seen
     failure = "" if done else "\n".join(line for line in output.splitlines() if not _CHATTER.match(line))
     return Outcome(name, runs, seconds, int(edges[-1]) if edges else 0, taken / seen, failure)
 
