@@ -127,8 +127,11 @@ def test_times_are_as_people_read_them(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-def test_a_table_is_plain_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_is_plain_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One line a lane."""
+    monkeypatch.setenv("COLUMNS", "200")
     console().print(table(rows([a_worker(a_lane())]), {"claro": 1234.0}))
     head, line = capsys.readouterr().out.splitlines()
     assert head.split() == [
