@@ -9,6 +9,7 @@ there one may be due before the other; it is where the ladder gets exact.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from bisect import bisect_right
@@ -23,6 +24,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
+from gateway.commits import commit
 from gateway.outbox import Batches, Outbox, partition_of
 from gateway.progress import Progress
 
@@ -226,7 +228,6 @@ class DelayLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
         self._climbing = _Desk(self._climb)
         self._desks: dict[str, _Desk] = {}
         self._commit_at = 0.0
-        self._last_commit: asyncio.Task[None] | None = None
         self.counts: Counter[str] = Counter()
         """climbed, due."""
 
@@ -245,9 +246,9 @@ class DelayLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
                     if not await self._turn(serving):
                         await asyncio.sleep(max(0.0, beat - loop.time()))
         finally:
-            # Not cancelled when it takes too long: aiokafka shields what it does, and would complain about it later.
-            self._last_commit = asyncio.create_task(self._commit(), name="delay: last commit")
-            await asyncio.wait([self._last_commit], timeout=_LAST_COMMIT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_COMMIT_S):
+                    await self._commit()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Commit what was handed over and forget the rest, which is read again by who has the partitions then."""
@@ -359,7 +360,7 @@ class DelayLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
         if not positions:
             return
         try:
-            await self._consumer.commit(positions)
+            await commit(self._consumer, positions)
         except (KafkaError, IllegalStateError) as error:
             # Across a rebalance: whoever has the partition now hands them over again, which is harmless.
             log.warning("delay ladder: commit: %s", error or type(error).__name__)

@@ -18,6 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from gateway import content, dead, events, numbers
+from gateway.commits import commit
 from gateway.config import Kafka
 from gateway.delay import Ladder
 from gateway.errors import InvalidJob, MissingParameter
@@ -145,7 +146,7 @@ class Intake:
         positions, self._positions = self._positions, {}
         owned = self._consumer.assignment()
         if positions := {tp: offset for tp, offset in positions.items() if tp in owned}:
-            await self._consumer.commit(positions)
+            await commit(self._consumer, positions)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         batches: Batches = {}

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from gateway.commits import commit
 from gateway.dispatch import Dispatcher
 from gateway.flight import SPAN, Queue
 from gateway.inbox import Inbox
@@ -76,7 +77,6 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self._commit_now = asyncio.Event()
         self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
-        self._committing: asyncio.Task[None] | None = None
         self._failed: Exception | None = None
 
     # The consumer group's calls. It would log an exception out of them and go on, with queues that nobody forwards.
@@ -208,12 +208,10 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 async with asyncio.timeout(left):
                     await turned.wait()
         patience_s = max(_LAST_COMMIT_S, deadline - time.monotonic())
-        # Not cancelled when it takes too long: aiokafka shields what it does, and would complain about it later.
-        self._committing = asyncio.create_task(self._commit(), name="last commit")
-        done, _ = await asyncio.wait([self._committing], timeout=patience_s)
-        if done:
-            self._committing.result()
-        else:
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._commit()
+        except TimeoutError:
             log.warning("commit: no answer within %.1f s, the next owner reads the ledger instead", patience_s)
 
     async def _commit(self) -> None:
@@ -225,7 +223,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         if not positions:
             return
         try:
-            await self._consumer.commit(positions)
+            await commit(self._consumer, positions)
         except (KafkaError, IllegalStateError) as error:
             log.warning("commit: %s", error or type(error).__name__)
             return

@@ -113,7 +113,7 @@ class _Daemons:
             )
         )
         self._reports = reports
-        self._publisher = Publisher(self._ports["http_port"], messages)
+        self._publisher = Publisher(self._ports["http_port"], messages, lambda: reports.count)
         self.doubted = bytearray(messages)
         self._running: list[Server | Child] = []
 

@@ -88,7 +88,7 @@ class _Boxes:
             )
         )
         self._reports = reports
-        self._publisher = Publisher(sendsms_port, messages)
+        self._publisher = Publisher(sendsms_port, messages, lambda: reports.count)
         self.doubted = bytearray(messages)
         self._servers: list[Server] = []
 

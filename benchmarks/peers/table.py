@@ -9,6 +9,7 @@ _HEADS = (
     "Peer",
     "Kind",
     "messages/s",
+    "cores taken by others",
     "CPU s per 100,000",
     "of it in stores",
     "memory MB",
@@ -39,6 +40,7 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         *head,
         f"{run['messages_per_s']:,.0f}",
+        f"{run['cores_taken_by_others']:.1f}",
         f"{run['cpu_s_per_100k']:.1f}",
         f"{stores:.1f}" if stores else "–",
         f"{run['peak_rss_mb']:,.0f}",

@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from gateway.embedded import HOST
 
 _RETRY_S = 0.2
+_AHEAD = 5000
+"""Messages accepted and not yet reported: more than keeps any gateway busy, and not an hour's work for a slow one."""
 _ANSWER_BODY = b"ACK/Jasmin"
 """Jasmin sends a report again unless it is answered so (HTTP API, "Receiving DLR"); Kannel takes any body."""
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -24,18 +26,22 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\
 
 
 class Publisher:
-    """Sends a GET for each message, again until it is answered with 2xx: `accepted[number]` becomes 1."""
+    """Sends a GET for each message, again until it is answered with 2xx: `accepted[number]` becomes 1.
 
-    def __init__(self, port: int, messages: int) -> None:
+    `reported` says how many messages have come back: those do not count any more as accepted and waiting.
+    """
+
+    def __init__(self, port: int, messages: int, reported: Callable[[], int]) -> None:
         self._port = port
+        self._reported = reported
         self.accepted = bytearray(messages)
         self._waiting: deque[tuple[int, bytes]] = deque()
-        self._left = 0
+        self._total = self._taken = 0
         self._done = asyncio.Event()
 
     async def run(self, targets: Sequence[str], connections: int, seconds: float) -> None:
         """`targets[number]` is a request target. Returns when all are accepted, or after `seconds`."""
-        self._left = len(targets)
+        self._total = len(targets)
         self._waiting.extend(
             (number, f"GET {target} HTTP/1.1\r\nHost: {HOST}:{self._port}\r\n\r\n".encode())
             for number, target in enumerate(targets)
@@ -76,9 +82,11 @@ class Publisher:
                 return
             if head[9:10] == b"2":
                 self.accepted[number] = 1
-                self._left -= 1
-                if not self._left:
+                self._taken += 1
+                if self._taken == self._total:
                     self._done.set()
+                while self._waiting and self._taken - self._reported() >= _AHEAD:  # noqa: ASYNC110 - for many at once
+                    await asyncio.sleep(_RETRY_S)
             else:
                 self._waiting.append((number, request))
                 await asyncio.sleep(_RETRY_S)
@@ -91,6 +99,8 @@ class Reports:
 
     def __init__(self, messages: int) -> None:
         self.reported = bytearray(messages)
+        self.count = 0
+        """Of the messages reported."""
         self.last_at = 0.0
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -109,6 +119,7 @@ class Reports:
         return f"http://{HOST}:{self._port}/{number}"
 
     def take(self, number: int) -> None:
+        self.count += not self.reported[number]
         self.reported[number] = 1
         self.last_at = time.time()
 

@@ -112,7 +112,7 @@ BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 async def test_a_publisher_insists_until_each_message_is_accepted(first: bytes | None) -> None:
     """A refusal and a lost connection are tried again, an answer of either form is read to its end."""
     async with Answers(first, OK) as server:
-        publisher = Publisher(server.port, 3)
+        publisher = Publisher(server.port, 3, lambda: 0)
         await publisher.run(["/0", "/1", "/2"], connections=1, seconds=10)
     assert publisher.accepted == b"\1\1\1"
     assert sorted(set(server.targets)) == [b"/0", b"/1", b"/2"]
@@ -122,9 +122,27 @@ async def test_a_publisher_insists_until_each_message_is_accepted(first: bytes |
 async def test_a_publisher_stops_when_its_time_is_over() -> None:
     """What is still refused then is given up, and not accepted."""
     async with Answers(BUSY) as server:
-        publisher = Publisher(server.port, 2)
+        publisher = Publisher(server.port, 2, lambda: 0)
         await publisher.run(["/0", "/1"], connections=1, seconds=0.01)
     assert publisher.accepted == b"\0\0"
+
+
+async def test_a_publisher_waits_for_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never more than so many messages ahead of what has come back."""
+    monkeypatch.setattr("benchmarks.peers.web._AHEAD", 2)
+    monkeypatch.setattr("benchmarks.peers.web._RETRY_S", 0.001)
+    async with Answers(OK) as server:
+        seen: list[int] = []
+
+        def reported() -> int:
+            """Each second look finds one more message back than the look before."""
+            seen.append(len(server.targets))
+            return len(seen) // 2
+
+        publisher = Publisher(server.port, 6, reported)
+        await publisher.run([f"/{number}" for number in range(6)], connections=1, seconds=10)
+    assert publisher.accepted == b"\1" * 6
+    assert all(sent - look // 2 <= 2 for look, sent in enumerate(seen, 1))
 
 
 async def test_reports_are_taken_however_they_are_cut() -> None:
@@ -167,6 +185,7 @@ ENTRY: dict[str, Any] = {
     "kind": "gateway",
     "run": {
         "messages_per_s": 1234.5,
+        "cores_taken_by_others": 0.04,
         "cpu_s_per_100k": 50.0,
         "cpu_s_per_100k_by_process": {"bearerbox": 30.0, "redis": 20.0},
         "peak_rss_mb": 99.6,
@@ -178,10 +197,10 @@ ENTRY: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
-        (ENTRY, "| kannel | gateway | 1,234 | 50.0 | 20.0 | 100 | 0 | 1 | 2 | 3 |"),
-        (ENTRY | {"crash": None}, "| kannel | gateway | 1,234 | 50.0 | 20.0 | 100 | – | – | – | – |"),
-        (ENTRY | {"skipped": "no Kannel"}, "| kannel | gateway | skipped: no Kannel |  |  |  |  |  |  |  |"),
-        (ENTRY | {"failed": "it ended\nlog"}, "| kannel | gateway | failed: it ended |  |  |  |  |  |  |  |"),
+        (ENTRY, "| kannel | gateway | 1,234 | 0.0 | 50.0 | 20.0 | 100 | 0 | 1 | 2 | 3 |"),
+        (ENTRY | {"crash": None}, "| kannel | gateway | 1,234 | 0.0 | 50.0 | 20.0 | 100 | – | – | – | – |"),
+        (ENTRY | {"skipped": "no Kannel"}, "| kannel | gateway | skipped: no Kannel |  |  |  |  |  |  |  |  |"),
+        (ENTRY | {"failed": "it ended\nlog"}, "| kannel | gateway | failed: it ended |  |  |  |  |  |  |  |  |"),
     ],
     ids=["both runs", "no crash", "skipped", "failed"],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from contextlib import AsyncExitStack
 
 import pytest
@@ -49,7 +50,7 @@ async def test_red_pauses_bulk_and_slows_passwords_until_it_is_green_again(stage
         before = received(meta.record, bulk)
         busy = time.process_time()
         await asyncio.sleep(0.5)
-        assert time.process_time() - busy < 0.25  # it waits, and does not ask all the time
+        assert time.process_time() - busy < 0.2  # it waits, and does not ask all the time
         await site.publish(reminder("otp", otp.values(), **{"class": "otp"}))
         await site.tally.until_ended(otp)
         assert received(meta.record, bulk) == before
@@ -109,7 +110,7 @@ async def test_three_processes_reach_as_many_people_in_a_day_as_the_portfolio_ma
             Behaviour(latency_s=0.02, sent_s=0.02),
             limits=SMALL,
             limit=PEOPLE,
-            lane={"slots": 6, "rate": 200},
+            lane={"slots": 6, "rate": 400},
             clock=lambda: time.monotonic() + shift,
         ) as meta,
         AsyncExitStack() as running,
@@ -199,17 +200,19 @@ async def test_a_place_is_given_back_by_a_failure_and_kept_by_a_delivery(stage: 
 KINDS = (("refused", 50, 1000), ("failed", 50, 2000), ("sent", PEOPLE, 0), ("late", 5, 3000))
 
 
-async def test_a_second_copy_gives_no_place_back(stage: Stages) -> None:
-    """Published again before it was delivered: the place is the first one's, and nobody else gets it."""
+@pytest.mark.parametrize(("every_s", "outcome"), [(0, "duplicate"), (6, "deferred")])
+async def test_a_second_copy_gives_no_place_back(stage: Stages, every_s: int, outcome: str) -> None:
+    """Published again before it was delivered, refused or put off: the place is the first one's, and nobody else gets it."""
     sent, late = people("j", PEOPLE), people("late", 5, 1000)
+    lane = {"pair": {"every_s": every_s}}
     async with (
-        on_whatsapp(stage, Behaviour(receipt_ratio=0), limits=SMALL, limit=PEOPLE) as meta,
+        on_whatsapp(stage, Behaviour(receipt_ratio=0), limits=SMALL, limit=PEOPLE, lane=lane) as meta,
         meta.site.worker() as worker,
     ):
         site = meta.site
-        for status in (EventStatus.SUBMITTED, EventStatus.DUPLICATE):
+        for expected in ("submitted", outcome):
             await site.publish(reminder("j", sent.values()))
-            await site.tally.until(lambda status=status: site.tally.counts()[status] == PEOPLE)
+            await site.until(lambda expected=expected: worker.publisher.counts["wa", "bulk", expected] == PEOPLE)
         await site.publish(reminder("late", late.values()))
         await site.until(lambda: worker.meta.portfolios["andina"].denied == len(late))
         assert received(meta.record, sent | late) == dict.fromkeys(sent, 1)
@@ -217,9 +220,9 @@ async def test_a_second_copy_gives_no_place_back(stage: Stages) -> None:
 
 
 async def test_three_processes_keep_the_rate_of_one_number_and_use_it(stage: Stages) -> None:
-    """80 messages a second: no second has more at Meta's end, which would refuse them; the average is 90 % at least."""
+    """80 messages a second: no second has more at Meta's end, which would refuse them; two seconds on end have 90 %."""
     rate = 80
-    sent = people("j", 5 * rate)
+    sent = people("j", 4 * rate)
     async with (
         on_whatsapp(stage, Behaviour(receipt_ratio=0), limits=Limits(), lane={"slots": 3, "rate": rate}) as meta,
         AsyncExitStack() as running,
@@ -232,8 +235,8 @@ async def test_three_processes_keep_the_rate_of_one_number_and_use_it(stage: Sta
         await site.until(lambda: len(meta.record) >= len(sent))
         moments = [one.at for one in meta.record.arrivals()]
         assert meta.record.counts.max_per_second[NUMBER] <= rate * (1 + stalls.longest_s)
-        begin, end = moments[rate], moments[-rate // 2]
-        assert (len(moments) - rate - rate // 2) / (end - begin) >= 0.9 * rate
+        seen_s = 2 - stalls.longest_s
+        assert max(bisect_left(moments, moment + 2) - n for n, moment in enumerate(moments)) >= 0.9 * rate * seen_s
         assert received(meta.record, sent) == dict.fromkeys(sent, 1)
         for gateway in gateways:
             gateway.assert_clean_log()

@@ -11,7 +11,7 @@ import aiohttp
 import psutil
 from redis.asyncio import Redis
 
-from gateway.correlation import REMEMBER_S, Sent, encode_sent, id_key
+from gateway.correlation import Sent, encode_sent, id_key
 from gateway.model import EventStatus, TrafficClass
 from gateway.simulators import Behaviour, Scripted, notices
 from gateway.simulators.behaviour import Fault
@@ -19,7 +19,7 @@ from gateway.simulators.end import Post, Update
 from tests.support.meta import NUMBER, on_whatsapp, received, reminder
 from tests.support.stage import PASSWORD, Stage, Stages, people
 
-IMPATIENT = {"timeout_s": 1, "connect_timeout_s": 0.5}
+IMPATIENT = {"timeout_s": 2, "connect_timeout_s": 1.5}
 
 LOST: tuple[Fault, ...] = ("unanswered", "reset", "garbage", "slow", "bare_500", "bare_502", "bare_504")
 """What becomes of an answer; Meta has accepted its message every time."""
@@ -30,7 +30,7 @@ async def test_what_was_accepted_without_an_answer_is_unknown_until_its_callback
     sent = {fault: people(fault, 6, 100 * n) for n, fault in enumerate(LOST)}
     others = people("others", 100, 10_000)
     everybody = {each: to for one in (*sent.values(), others) for each, to in one.items()}
-    async with on_whatsapp(stage, Behaviour(sent_s=1.5), lane=IMPATIENT) as meta, meta.site.worker() as worker:
+    async with on_whatsapp(stage, Behaviour(sent_s=2.5), lane=IMPATIENT) as meta, meta.site.worker() as worker:
         site = meta.site
         for fault, recipients in sent.items():
             for to in recipients.values():
@@ -57,7 +57,7 @@ async def test_what_was_accepted_without_an_answer_is_unknown_until_its_callback
 async def test_what_was_turned_away_is_sent_again_or_stays_unknown(stage: Stages) -> None:
     """429 says that it was not accepted; of a bare 503, and of a password without an answer, the class decides."""
     slow, away, otp = people("slow", 5), people("away", 5, 100), people("otp", 5, 200)
-    async with on_whatsapp(stage, lane=IMPATIENT) as meta, meta.site.worker():
+    async with on_whatsapp(stage) as meta, meta.site.worker():
         site = meta.site
         for to in slow.values():
             meta.end.script.add(Scripted(fault="bare_429", recipient=to[1:]))
@@ -77,12 +77,12 @@ async def test_what_was_turned_away_is_sent_again_or_stays_unknown(stage: Stages
 
 async def test_a_provider_that_goes_away_and_comes_back_has_everything_once(stage: Stages) -> None:
     """Its connections are cut under load and it refuses new ones: what was under way is told by callbacks, the rest waits."""
-    sent = people("j", 1500)
+    sent = people("j", 1000)
     behaviour = Behaviour(latency_s=0.02, sent_s=0.3)
     async with on_whatsapp(stage, behaviour, lane={**IMPATIENT, "slots": 2}) as meta, meta.site.worker() as worker:
         site = meta.site
         await site.publish(reminder("j", sent.values()))
-        for threshold in (200, 800):
+        for threshold in (200, 600):
             await site.until(lambda threshold=threshold: len(meta.record) > threshold)
             await meta.simulator.refuse()
             meta.simulator.drop_connections()
@@ -138,16 +138,13 @@ def told(first: int) -> Post:
 
 async def remember(site: Stage, count: int) -> None:
     """Have so many messages in the store, as those that were sent are."""
+    rows = {}
+    for n in range(count):
+        id_ = f"wamid.{n}"
+        row = Sent(f"+57300{n:07d}", f"j:{n}", "j", "", "", TrafficClass.BULK, "wa", 1, id=id_, channel="whatsapp")
+        rows[f"{site.config.kafka.prefix}:{id_key('waba', id_)}"] = encode_sent(row)
     async with Redis.from_url(site.config.store.url.reveal()) as redis:
-        for start in range(0, count, 5000):
-            async with redis.pipeline(transaction=False) as pipe:
-                for n in range(start, start + 5000):
-                    id_ = f"wamid.{n}"
-                    row = Sent(
-                        f"+57300{n:07d}", f"j:{n}", "j", "", "", TrafficClass.BULK, "wa", 1, id=id_, channel="whatsapp"
-                    )
-                    pipe.set(f"{site.config.kafka.prefix}:{id_key('waba', id_)}", encode_sent(row), ex=REMEMBER_S)
-                await pipe.execute()
+        await redis.mset(rows)
 
 
 async def test_ten_thousand_statuses_a_second_are_all_told_in_bounded_memory(stage: Stages) -> None:
@@ -179,10 +176,12 @@ async def test_ten_thousand_statuses_a_second_are_all_told_in_bounded_memory(sta
             begin = time.monotonic()
             for n, post in enumerate(posts):
                 calls.create_task(call(post))
+                if n % 5 == 0:  # Meta repeats what it is not sure of
+                    calls.create_task(call(post))
                 await asyncio.sleep(begin + n * BATCH / A_SECOND - time.monotonic())
                 most = max(most, process.memory_info().rss)
         await site.tally.until(lambda: site.tally.counts()[EventStatus.DELIVERED] == count, 60)
         assert site.tally.counts() == {EventStatus.DELIVERED: count}
-        assert max(most, process.memory_info().rss) - before < 150 * 2**20
+        assert max(most, process.memory_info().rss) - before < 64 * 2**20
         assert answers.keys() <= {200, 503, 0}
         gateway.assert_clean_log()

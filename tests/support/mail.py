@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import cast
 
 
 class MailServer:
@@ -28,7 +27,7 @@ class MailServer:
                 if word == b"DATA":
                     writer.write(b"354 go on\r\n")
                     octets = await reader.readuntil(b"\r\n.\r\n")
-                    self.mails.append(cast("EmailMessage", message_from_bytes(octets[:-3], policy=default)))
+                    self.mails.append(message_from_bytes(octets[:-3], policy=default))
                 refused = word == b"RCPT" and any(address.encode() in line for address in self._refused)
                 writer.write(b"550 5.1.1 no such person\r\n" if refused else b"250 ok\r\n")
                 if word == b"QUIT":

@@ -21,6 +21,9 @@ NUMBER = "100000000000001"
 FAST = Limits(throughput_mps=1000)
 """Meta's own limits but for the speed of a number."""
 
+ANY_PAIR: Table = {"pair": {"every_s": 0}}
+"""Of a lane on which a person may get several messages in a row. Others count a worker's start as 44 messages to everybody."""
+
 _decode_inbound = msgspec.json.Decoder(Inbound).decode
 
 
