@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from gateway.commits import commit
+from gateway.consumers import commit, fetch
 from gateway.outbox import Batches, Outbox, partition_of
 from gateway.progress import Progress
 
@@ -285,7 +285,7 @@ class DelayLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
             wanting = self._shelf.wanting(self._consumer.assignment())
             if not wanting:
                 return False
-            fetched = await self._consumer.getmany(*wanting, timeout_ms=0, max_records=_READ)
+            fetched = await fetch(self._consumer, *wanting, timeout_ms=0, max_records=_READ)
             if not fetched:
                 return False
             for tp, records in fetched.items():

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gateway import topics
 from gateway.config import Kafka
+from gateway.consumers import fetch
 from gateway.model import Event, EventStatus
 
 Begin = Literal["beginning", "now"]
@@ -72,7 +73,7 @@ async def follow(kafka: Kafka, names: Sequence[str], begin: Begin) -> AsyncGener
     try:
         await consumer.start()
         while True:
-            fetched = await consumer.getmany(timeout_ms=_WAIT_MS, max_records=_MAX_RECORDS)
+            fetched = await fetch(consumer, timeout_ms=_WAIT_MS, max_records=_MAX_RECORDS)
             yield [record for records in fetched.values() for record in records]
     finally:
         await consumer.stop()

@@ -18,8 +18,8 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from gateway import content, dead, events, numbers
-from gateway.commits import commit
 from gateway.config import Kafka
+from gateway.consumers import commit, fetch
 from gateway.delay import Ladder
 from gateway.errors import InvalidJob, MissingParameter
 from gateway.failover import Failover, admits, topic_of, with_step
@@ -121,7 +121,7 @@ class Intake:
         """One poll, and once a second a commit; True when that was the last."""
         fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
         try:
-            fetched = await self._consumer.getmany(timeout_ms=200, max_records=200)
+            fetched = await fetch(self._consumer, timeout_ms=200, max_records=200)
             if fetched:
                 await self._take([record for records in fetched.values() for record in records])
                 now = time.time()

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from gateway.commits import commit
+from gateway.consumers import commit, fetch
 from gateway.dispatch import Dispatcher
 from gateway.flight import SPAN, Queue
 from gateway.inbox import Inbox
@@ -150,7 +150,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 await self._publisher.turned.wait()
                 continue
             try:
-                fetched = await self._consumer.getmany(*wanting, timeout_ms=_POLL_MS, max_records=2 * self._batch)
+                fetched = await fetch(self._consumer, *wanting, timeout_ms=_POLL_MS, max_records=2 * self._batch)
             except (KafkaError, IllegalStateError) as error:
                 log.warning("fetch: %s", error or type(error).__name__)
                 await asyncio.sleep(0.2)

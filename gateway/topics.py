@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+import gateway.aiokafka_on_uvloop  # noqa: F401 - for every client that is made here
 from gateway.config import Config, Kafka
 from gateway.errors import GatewayError
 

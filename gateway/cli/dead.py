@@ -15,6 +15,7 @@ from msgspec import Struct
 from gateway import inventory, log, topics
 from gateway.cli.terminal import fail, say
 from gateway.config import Config
+from gateway.consumers import fetch
 from gateway.model import Dead
 from gateway.outbox import Batches, Outbox, partition_of
 
@@ -147,7 +148,7 @@ async def read(config: Config, wanted: Wanted) -> list[Letter]:
         end = (await consumer.end_offsets([tp]))[tp]
         await consumer.seek_to_beginning(tp)
         while await consumer.position(tp) < end:
-            for record in (await consumer.getmany(tp, timeout_ms=_WAIT_MS, max_records=_BATCH)).get(tp, ()):
+            for record in (await fetch(consumer, tp, timeout_ms=_WAIT_MS, max_records=_BATCH)).get(tp, ()):
                 try:
                     letter = Letter(record.offset, _decode(record.value or b""))
                 except (msgspec.DecodeError, UnicodeDecodeError):
