@@ -61,7 +61,7 @@ class Forwarder:
                 wait = 0.0
             room = min(slot.port.room, self._batch)
             waiting: dict[TrafficClass, list[Queue]] = {}
-            ready = 0
+            sizes: dict[TrafficClass, int] = {}
             number = lane.number
             for queue in slot.queues:
                 if queue.owned and not queue.fenced:
@@ -69,8 +69,11 @@ class Forwarder:
                     if queue.records and len(queue.ready) < room and number is None:
                         self._admit(queue, room, now)
                     if queue.ready and (number is None or queue.ready[0].flight.admitted):
-                        ready += len(queue.ready)
+                        sizes[queue.class_] = sizes.get(queue.class_, 0) + len(queue.ready)
                         waiting.setdefault(queue.class_, []).append(queue)
+            if number is not None:
+                wait = min(wait, number.limit_classes(sizes, lane.lease.rate, monotonic))
+            ready = sum(sizes.values())
             want = min(room, ready)
             if want:
                 tokens = lane.tokens(monotonic)
@@ -82,7 +85,7 @@ class Forwarder:
                     some = min(want - granted, max(1, int(lane.lease.rate * _PACE_S)))
                     wait = min(wait, lane.wait(monotonic, planned[lane] + some))
                 if granted:
-                    parts = self._take(slot, waiting, granted, now)
+                    parts = self._take(slot, waiting, sizes, granted, now)
                     if parts:
                         chosen.append((slot, parts))
                     if len(parts) < granted:  # some stepped aside: there are tokens for who is behind them
@@ -120,7 +123,10 @@ class Forwarder:
                         flights.append(flight)
             if not flights:
                 continue
-            for flight, answer in zip(flights, await number.place(flights), strict=True):
+            behind: Counter[TrafficClass] = Counter()
+            for queue in slot.queues:
+                behind[queue.class_] += len(queue.records)
+            for flight, answer in zip(flights, await number.place(flights, behind), strict=True):
                 if isinstance(answer, Failure):
                     self._settler.refuse(flight, answer, now)
                 elif answer:
@@ -232,19 +238,21 @@ class Forwarder:
         self._settler.give_up(flight, "ledger-lost" if queue.unsure else "crash", now)
         return False
 
-    def _take(self, slot: Slot, waiting: dict[TrafficClass, list[Queue]], granted: int, now: float) -> list[Part]:
-        """Take `granted` parts of what is waiting, as class, reserve and fairness have it."""
+    def _take(
+        self,
+        slot: Slot,
+        waiting: dict[TrafficClass, list[Queue]],
+        sizes: dict[TrafficClass, int],
+        granted: int,
+        now: float,
+    ) -> list[Part]:
+        """Take `granted` parts of what is waiting, `sizes` of each class, as class, reserve and fairness have it."""
         turns = slot.turns
         parts: list[Part] = []
-        sizes = {class_: sum([len(queue.ready) for queue in queues]) for class_, queues in waiting.items()}
         number = slot.lane.number
-        if number is not None:
-            monotonic = time.monotonic()
-            rate = slot.lane.lease.rate
-            sizes = {class_: number.of_class(class_, size, rate, monotonic) for class_, size in sizes.items()}
         for class_, share in turns.shares(sizes, granted):
             if number is not None:
-                number.took(class_, share, monotonic)
+                number.took(class_, share, time.monotonic())
             queues = waiting[class_]
             left = share
             while left and queues:

@@ -8,7 +8,8 @@ portfolio has so many places a day (`portfolio.py`), which are reserved before a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
 
 from msgspec.structs import replace
 
@@ -45,7 +46,7 @@ class Number:
         now: float,
     ) -> None:
         """`now` is monotonic seconds."""
-        self.whose = Whose(lane.settings.phone_number_id, lane.account, lane.portfolio)
+        self.whose = Whose(lane.settings.phone_number_id, lane.settings.waba_id or lane.account, lane.portfolio)
         self.pairs = Pairs(lane.pair.every_s, lane.pair.burst, now) if lane.pair.every_s else None
         self._board = board
         self.portfolio = portfolio
@@ -74,15 +75,25 @@ class Number:
         """Messages a second that the number stands now, in all classes together."""
         return max(self._rate_of(class_) for class_ in TrafficClass)
 
-    def of_class(self, class_: TrafficClass, ready: int, lease_rate: float, now: float) -> int:
-        """How many of `ready` messages of a class its share of the rate lets through now; all, where it has the whole of it."""
-        rate = self._rate_of(class_)
-        if rate >= self._rate or rate == self.rate():
-            return ready if rate else 0
-        bucket = self._classes[class_]
-        share = lease_rate * rate / self._rate if self._rate else 0.0
-        bucket.set_rate(share, now, max(1, int(share / 4)))
-        return min(ready, bucket.available(now))
+    def limit_classes(self, ready: dict[TrafficClass, int], lease_rate: float, now: float) -> float:
+        """Lower what is ready of each class to what its share of the rate lets through now.
+
+        Returns the seconds after which one that was held back may go on, infinite if none is, or only while it is paused:
+        whoever changes that wakes everybody.
+        """
+        wait = inf
+        for class_, size in ready.items():
+            rate = self._rate_of(class_)
+            if not rate:
+                ready[class_] = 0
+            elif rate < self._rate and rate != self.rate():
+                bucket = self._classes[class_]
+                share = lease_rate * rate / self._rate if self._rate else 0.0
+                bucket.set_rate(share, now, max(1, int(share / 4)))
+                ready[class_] = min(size, bucket.available(now))
+                if not ready[class_]:
+                    wait = min(wait, bucket.wait(now, 1))
+        return wait
 
     def took(self, class_: TrafficClass, count: int, now: float) -> None:
         """So many of a class are written."""
@@ -105,10 +116,11 @@ class Number:
             return Failure(Disposition.REJECTED, _GONE, state.reason, scope=Scope.TEMPLATE)
         return min(_AGAIN_S, max(1.0, state.until - now))
 
-    async def place(self, flights: Sequence[Flight]) -> list[Failure | float]:
+    async def place(self, flights: Sequence[Flight], behind: Mapping[TrafficClass, int]) -> list[Failure | float]:
         """Reserve what messages need before they are written, and mark them; waits while the store is away.
 
-        Answers for each, in their order, 0 for one that may go, the seconds after which to ask again, or why it never may.
+        `behind` is how many of each class come after these. Answers for each, in their order, 0 for one that may go, the seconds
+        after which to ask again, or why it never may.
         """
         now = time.time()
         messages = [flight.message for flight in flights]
@@ -117,7 +129,7 @@ class Number:
         asking = [n for n, answer in enumerate(answers) if answer == 0.0]
         wishes = [Wish(messages[n].to, attempt_key(messages[n]), messages[n].class_, opened[n]) for n in asking]
         for n, answer in zip(
-            asking, await self.portfolio.reserve(self.recipients, wishes, int(now * 1000)), strict=True
+            asking, await self.portfolio.reserve(self.recipients, wishes, int(now * 1000), behind), strict=True
         ):
             answers[n] = answer.wait_s
             flights[n].placed = answer.placed

@@ -113,6 +113,60 @@ async def test_a_worker_that_dies_is_started_again() -> None:
     assert await running == 0
 
 
+def two_workers(folder: Path) -> tuple[Supervisor, list[int]]:
+    """Two that live until a file with their number is there, or they are asked; and those that were started."""
+    started: list[int] = []
+    script = "trap '' HUP; while [ ! -e drain-$0 ] && read -t 0.01 line || [ $? -gt 128 ]; do :; done"
+
+    def command(index: int) -> tuple[str, ...]:
+        started.append(index)
+        return ("bash", "-c", f"cd {folder}; {script}", str(index))
+
+    return Supervisor(command, 2, Restarts(first_s=0.01)), started
+
+
+async def test_a_worker_that_was_drained_stays_down_until_a_reload(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has ended in good order, and nobody here has asked for it: then a person has, who starts it again by SIGHUP."""
+    it, started = two_workers(tmp_path)
+    running = asyncio.create_task(it.run())
+    await until(lambda: len(started) == 2)
+    (tmp_path / "drain-1").touch()
+    await until(lambda: "worker=1 was drained, stays down until a reload" in caplog.messages)
+    await asyncio.sleep(0.1)
+    assert sorted(started) == [0, 1]
+    (tmp_path / "drain-1").unlink()
+    it.hang_up()
+    await until(lambda: len(started) == 3)
+    assert started[2] == 1
+    it.stop()
+    assert await running == 0
+
+
+async def test_when_the_last_was_drained_all_is_over(tmp_path: Path) -> None:
+    """Exit code 0, as of a gateway without workers that is drained; nothing is started again."""
+    it, started = two_workers(tmp_path)
+    running = asyncio.create_task(it.run())
+    await until(lambda: len(started) == 2)
+    for index in (0, 1):
+        (tmp_path / f"drain-{index}").touch()
+    assert await asyncio.wait_for(running, 20) == 0
+    assert sorted(started) == [0, 1]
+
+
+async def test_a_stop_ends_what_was_drained_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is waited for who is down already."""
+    it, started = two_workers(tmp_path)
+    running = asyncio.create_task(it.run())
+    await until(lambda: len(started) == 2)
+    (tmp_path / "drain-0").touch()
+    await until(lambda: "worker=0 was drained, stays down until a reload" in caplog.messages)
+    it.stop()
+    assert await asyncio.wait_for(running, 20) == 0
+    assert sorted(started) == [0, 1]
+
+
 async def test_it_gives_up_when_none_comes_up(caplog: pytest.LogCaptureFixture) -> None:
     """Exit code 1, and a line that says why."""
     it, started = supervisor(DYING)
@@ -151,11 +205,19 @@ async def test_a_stop_ends_the_pause_before_a_restart() -> None:
 
 async def test_a_changed_configuration_is_told_to_every_worker(tmp_path: Path) -> None:
     """By SIGHUP."""
-    script = "trap 'touch hup' HUP; touch up; while read line; do :; done; while [ ! -e hup ]; do sleep 0.01; done"
+    # No shell: one that is started with SIGHUP ignored, as by nohup, cannot trap it.
+    script = """
+import os, pathlib, signal, sys, time
+os.chdir(sys.argv[1])
+signal.signal(signal.SIGHUP, lambda *_: pathlib.Path("hup").touch())
+pathlib.Path("up").touch()
+sys.stdin.read()
+while not os.path.exists("hup"): time.sleep(0.01)
+"""
     folders = [tmp_path / str(index) for index in range(2)]
     for folder in folders:
         folder.mkdir()
-    it = Supervisor(lambda index: ("sh", "-c", f"cd {folders[index]}; {script}"), 2, Restarts())
+    it = Supervisor(lambda index: (sys.executable, "-c", script, str(folders[index])), 2, Restarts())
     running = asyncio.create_task(it.run())
     await until(lambda: all((folder / "up").exists() for folder in folders))
     it.hang_up()

@@ -1,0 +1,81 @@
+"""What a number's quality leaves each class of what is ready."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from gateway.board import Board
+from gateway.conditions import Conditions
+from gateway.config import WhatsAppLane, loads
+from gateway.model import TrafficClass
+from gateway.number import Number
+from gateway.portfolio import Portfolio
+from gateway.providers.contract import Change
+from gateway.store import Patience, Store
+from gateway.window import Window
+
+OTP, TRANSACTIONAL, BULK = TrafficClass
+RATE = 80
+FILE = """
+[kafka]
+bootstrap = "localhost:9092"
+[store]
+url = "redis://localhost/0"
+[lanes.wa]
+provider = "whatsapp"
+rate = 80
+[lanes.wa.whatsapp]
+phone_number_id = "1065"
+token_env = "SECRET"
+app_secret_env = "SECRET"
+verify_token_env = "SECRET"
+[[routes]]
+channel = "whatsapp"
+lane = "wa"
+"""
+
+
+def number(quality: str) -> Number:
+    lane = loads(FILE, {"SECRET": "secret"}).lanes["wa"]
+    assert isinstance(lane, WhatsAppLane)
+    store = Patience(Store("redis://localhost/0"))  # nothing here calls it
+    board = Board(Conditions(), store, "", lambda: None)
+    found = Number(lane, board, Portfolio("main", store, "", {}), Window(store, ""), 0.0)
+    board.changed([Change("number:1065", "quality", quality)], found.whose, 1.0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("quality", "left", "wait"),
+    [
+        ("GREEN", {OTP: 50, BULK: 500}, inf),
+        ("YELLOW", {OTP: 50, BULK: 500}, inf),  # all classes alike: that is the lane's own rate
+        ("RED", {OTP: 50, BULK: 0}, inf),
+    ],
+)
+def test_a_class_that_is_paused_waits_for_news_and_not_for_time(
+    quality: str, left: dict[TrafficClass, int], wait: float
+) -> None:
+    """Asking again at once would keep a processor busy for as long as the number is red."""
+    ready = {OTP: 50, BULK: 500}
+    assert number(quality).limit_classes(ready, RATE, 2.0) == wait
+    assert ready == left
+
+
+def test_a_class_with_a_share_waits_for_its_next_token() -> None:
+    """Also while a more urgent one has the whole rate."""
+    lane = loads(FILE + "[lanes.wa.quality.yellow]\notp = 1\nbulk = 0.5\n", {"SECRET": "secret"}).lanes["wa"]
+    assert isinstance(lane, WhatsAppLane)
+    it = number("GREEN")
+    it.configure(lane, None)
+    it._board.changed([Change("number:1065", "quality", "YELLOW")], it.whose, 2.0)
+    ready = {OTP: 50, BULK: 500}
+    assert it.limit_classes(ready, RATE, 0.0) == inf
+    assert ready[OTP] == 50
+    assert 0 < ready[BULK] <= RATE / 2
+    it.took(BULK, ready[BULK], 0.0)
+    ready = {OTP: 50, BULK: 500}
+    assert it.limit_classes(ready, RATE, 0.0) == pytest.approx(2 / RATE)
+    assert ready == {OTP: 50, BULK: 0}
