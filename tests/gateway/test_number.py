@@ -72,10 +72,10 @@ def test_a_class_with_a_share_waits_for_its_next_token() -> None:
     it.configure(lane, None)
     it._board.changed([Change("number:1065", "quality", "YELLOW")], it.whose, 2.0)
     ready = {OTP: 50, BULK: 500}
-    assert it.limit_classes(ready, RATE, 0.0) == inf
-    assert ready[OTP] == 50
-    assert 0 < ready[BULK] <= RATE / 2
-    it.took(BULK, ready[BULK], 0.0)
-    ready = {OTP: 50, BULK: 500}
-    assert it.limit_classes(ready, RATE, 0.0) == pytest.approx(2 / RATE)
+    assert it.limit_classes(ready, RATE, 0.0) == pytest.approx(2 / RATE)  # a share that is new is no burst
     assert ready == {OTP: 50, BULK: 0}
+    ready = {OTP: 50, BULK: 500}
+    assert it.limit_classes(ready, RATE, 0.03) == inf
+    assert ready == {OTP: 50, BULK: 1}
+    it.took(BULK, 1, 0.03)
+    assert it.limit_classes({OTP: 50, BULK: 500}, RATE, 0.03) == pytest.approx(2 * 2 / RATE - 0.03)
