@@ -7,12 +7,12 @@ READY := $(VENV)/.ready
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz bench format lock clean $(VENV)
+.PHONY: help demo test check fuzz bench interop format lock clean $(VENV)
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
-demo: $(VENV) ## a campaign of 10,000 messages through an embedded broker and simulated operators
+demo: $(VENV) ## a campaign of 10,000 messages through an embedded broker, simulated operators and WhatsApp
 	$(VENV)/bin/recado demo
 
 test: $(VENV) ## all tests; the broker and the store come with .venv
@@ -28,6 +28,10 @@ check: $(VENV) ## lint, format, types, directions of imports
 fuzz: $(VENV) ## ten million inputs that nobody thought of for each decoder (hours; docs/robustness.md)
 	@$(PYTHON_OF_VENV) -c 'import atheris' 2>/dev/null || $(PIP) install atheris==3.0.0
 	$(PYTHON_OF_VENV) -m tests.fuzz
+
+interop: $(VENV) ## talk with the SMPP libraries of others; fetches them by npm and Maven, and skips what is not there
+	$(PYTHON_OF_VENV) -m tests.interop.fetch
+	$(PYTHON_OF_VENV) -m pytest tests/interop
 
 bench: $(VENV) ## how fast everything is on this machine: tables, .cache/bench.json, .cache/bench.html
 	$(PYTHON_OF_VENV) -m benchmarks.suite

@@ -1,4 +1,4 @@
-"""One node of Apache Kafka that can be killed and started again with what it had: what the embedded broker cannot.
+"""One node of Apache Kafka, for benchmarks and tests; it can be killed and started again with what it had.
 
 It is made of the jars that CI downloads: `mvn -f .ci/kafka/pom.xml dependency:copy-dependencies`; Java 17 or later.
 """
@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from benchmarks.support import BenchmarkError
-from gateway.embedded import HOST, KAFKA_PROBE, Server, free_port
+from gateway.embedded import HOST, KAFKA_PROBE, EmbeddedError, Server, free_port
 
 _JARS = Path(__file__).parents[1] / ".cache" / "kafka"
-# The client compiler alone starts in half the time; what the other gains a benchmark of minutes hardly sees.
-_JAVA = ["java", "-Xms64m", "-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{_JARS}/*"]
-_CLUSTER = "cmVjYWRvLWJlbmNobWFyaw"  # any 16 octets in base64
+_CLUSTER = "cmVjYWRvLXRlc3RzLW9ubA"  # any 16 octets in base64
+
+# One node that is broker and controller. What is not here is as Apache ships it, above all the limit of a record (1 MiB).
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+advertised.listeners=PLAINTEXT://{host}:{advertised_port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={directory}/kafka
@@ -39,28 +39,48 @@ group.initial.rebalance.delay.ms=0
 
 
 class ApacheKafka(Server):
-    """Keeps its data in `directory`, which has to be there; entered again after it has ended, it goes on with them."""
+    """Keeps its data in `directory`, which has to be there; entered again after it has ended, it goes on with them.
 
-    def __init__(self, directory: Path) -> None:
-        port = free_port()
-        self.bootstrap = f"{HOST}:{port}"
+    Behind a proxy it listens on `port` and tells its clients to connect to `advertised_port`, the proxy's. Raises
+    `EmbeddedError` without the jars.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        advertised_port: int | None = None,
+        heap: str = "1g",
+        properties: Mapping[str, object] | None = None,
+    ) -> None:
+        port = port or free_port()
+        self.bootstrap = f"{HOST}:{advertised_port or port}"
+        # The client compiler alone starts in half the time; what the other gains minutes hardly see.
+        java = ["java", "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{_JARS}/*"]
+        self._java = [*java, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         self._properties = directory / "server.properties"
-        self._properties.write_text(
-            _PROPERTIES.format(host=HOST, port=port, controller_port=free_port(), directory=directory)
+        text = _PROPERTIES.format(
+            host=HOST,
+            port=port,
+            advertised_port=advertised_port or port,
+            controller_port=free_port(),
+            directory=directory,
         )
+        self._properties.write_text(text + "".join(f"{key}={value}\n" for key, value in (properties or {}).items()))
         self._formatted = False
-        super().__init__("Apache Kafka", [*_JAVA, "kafka.Kafka", str(self._properties)], port, KAFKA_PROBE)
+        super().__init__("Apache Kafka", [*self._java, "kafka.Kafka", str(self._properties)], port, KAFKA_PROBE)
 
     async def __aenter__(self) -> Self:
         if not self._formatted:
             if not _JARS.is_dir():
-                raise BenchmarkError(f"no jars in {_JARS}: mvn -f .ci/kafka/pom.xml dependency:copy-dependencies")
+                raise EmbeddedError(f"no jars in {_JARS}: mvn -f .ci/kafka/pom.xml dependency:copy-dependencies")
             await asyncio.to_thread(self._format)
             self._formatted = True
         return await super().__aenter__()
 
     def _format(self) -> None:
-        command = [*_JAVA, "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._properties)]
+        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._properties)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise BenchmarkError(f"Apache Kafka cannot be set up\n{done.stdout}{done.stderr}")
+            raise EmbeddedError(f"Apache Kafka cannot be set up\n{done.stdout}{done.stderr}")

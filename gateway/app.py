@@ -1,17 +1,15 @@
-"""The gateway as one process: compose the parts, start them in order, stop them in reverse."""
+"""A gateway within a process: compose the parts, start them in order, stop them in reverse."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
-import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from gateway import topics
+from gateway import ports, topics
 from gateway.admin import Controls
 from gateway.assignor import SlotAssignor
 from gateway.carrier import HttpCarrier
@@ -27,10 +25,11 @@ from gateway.intake import Intake
 from gateway.lane import Lane
 from gateway.ledger import Ledger
 from gateway.meta import Meta
+from gateway.metrics.machinery import Backlog
 from gateway.operators import Operators
 from gateway.outbox import Outbox
 from gateway.publisher import Publisher
-from gateway.receipts import Reached, Receipts
+from gateway.receipts import Reached, Receipts, Refused
 from gateway.reload import Change, changes
 from gateway.routing import Router
 from gateway.slots import Slots
@@ -111,6 +110,7 @@ class Worker:
             },
             failover=self.failover,
             settled=self._settled,
+            refused=self._refused,
         )
         self.publisher = Publisher(
             outbox=self.outbox,
@@ -158,7 +158,16 @@ class Worker:
             operators=operators,
             lanes=self.lanes,
         )
-        self.meta = Meta(config, self.lanes, self.dispatcher.slots, patience, prefix, self.inbox)
+        self.meta = Meta(
+            config,
+            self.lanes,
+            self.dispatcher.slots,
+            patience,
+            prefix,
+            self.inbox,
+            backlog=Backlog(self._lane_consumer),
+            publish=partial(self.outbox.send_keyed, kafka.events_topic),
+        )
         self.dispatcher.numbers = bool(self.meta)
         self.webhooks = Webhooks(
             config.webhooks,
@@ -195,47 +204,59 @@ class Worker:
         )
         self._admin = AdminServer(config.admin, self) if config.admin.port else None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.started = False
 
     async def start(self) -> None:
-        """Connect and begin. What has been started is stopped again if a later step fails."""
-        kafka = self.config.kafka
+        """Connect and begin. What has been started is stopped again if a later step fails.
+
+        Raises `ConfigError` for a port that cannot be had, before anybody else learns of this process.
+        """
+        admin, webhooks = self.config.admin, self.config.webhooks
         try:
-            await self._producer.start()
-            await topics.check(self.config, self._producer)
-            await self.meta.load()
-            # Subscribed before `start`: later, the first assignment would wait for a refresh of the metadata.
-            self._jobs.subscribe([kafka.jobs_topic])
-            self._lane_consumer.subscribe(list(self._lane_topics), listener=self.slots)
-            self._delay_consumer.subscribe(
-                [kafka.delay_topic(rung) for rung in self.config.delay.rungs_s], listener=self.delay
-            )
-            await self.controls.load(self.patience)
-            for name, loop in (
-                ("dispatch", self.dispatcher.run()),
-                ("publish", self.publisher.run()),
-                ("receipts", self.receipts.run()),
-            ):
-                self._spawn(name, loop)
-            await asyncio.gather(self._lane_consumer.start(), self._delay_consumer.start(), self._jobs.start())
-            for name, loop in (
-                ("fetch", self.slots.fetch()),
-                ("commit", self.slots.commit()),
-                ("delay", self.delay.run()),
-                ("leases", self._keeper.keep()),
-                ("lanes", self._watch.run()),
-                ("controls", self.controls.run()),
-                *self.meta.loops(),
-                ("intake", self.intake.run()),
-            ):
-                self._spawn(name, loop)
-            if self.config.webhooks.port:
-                await self.webhooks.start()
             if self._admin is not None:
-                await self._admin.start()
+                with ports.explained("admin", admin.host, admin.port):
+                    await self._admin.start()
+            await ports.probe("webhooks", webhooks.host, webhooks.port)
+            await self._begin()
+            if webhooks.port:
+                with ports.explained("webhooks", webhooks.host, webhooks.port):
+                    await self.webhooks.start()
         except BaseException:
             await self.stop()
             raise
+        self.started = True
         log.info("running lanes=%d", len(self.lanes))
+
+    async def _begin(self) -> None:
+        kafka = self.config.kafka
+        await self._producer.start()
+        await topics.check(self.config, self._producer)
+        await self.meta.load()
+        # Subscribed before `start`: later, the first assignment would wait for a refresh of the metadata.
+        self._jobs.subscribe([kafka.jobs_topic])
+        self._lane_consumer.subscribe(list(self._lane_topics), listener=self.slots)
+        self._delay_consumer.subscribe(
+            [kafka.delay_topic(rung) for rung in self.config.delay.rungs_s], listener=self.delay
+        )
+        await self.controls.load(self.patience)
+        for name, loop in (
+            ("dispatch", self.dispatcher.run()),
+            ("publish", self.publisher.run()),
+            ("receipts", self.receipts.run()),
+        ):
+            self._spawn(name, loop)
+        await asyncio.gather(self._lane_consumer.start(), self._delay_consumer.start(), self._jobs.start())
+        for name, loop in (
+            ("fetch", self.slots.fetch()),
+            ("commit", self.slots.commit()),
+            ("delay", self.delay.run()),
+            ("leases", self._keeper.keep()),
+            ("lanes", self._watch.run()),
+            ("controls", self.controls.run()),
+            *self.meta.loops(),
+            ("intake", self.intake.run()),
+        ):
+            self._spawn(name, loop)
 
     async def wait(self, stopping: asyncio.Event) -> None:
         """Return when `stopping` is set; raise what ended a loop, since none of them ends by itself."""
@@ -296,7 +317,7 @@ class Worker:
 
     def problems(self) -> list[str]:
         """Why this worker cannot carry messages now; empty when it can."""
-        found = []
+        found = [] if self.started else ["starting"]
         if self.patience.away:
             found.append("the store is away")
         if self.outbox.away:
@@ -310,6 +331,9 @@ class Worker:
 
     async def _settled(self, reached: Reached) -> None:
         await self.meta.settled(reached)
+
+    async def _refused(self, refused: Refused) -> None:
+        await self.meta.refused(refused)
 
     async def _call_leases(self, argument: bytes) -> Any:
         async with asyncio.timeout(_LEASES_CALL_S):
@@ -327,70 +351,9 @@ class Worker:
                 log.error("loop %s had failed: %r", task.get_name(), result)
 
 
-async def run(config: Config, load: Callable[[], Config] | None = None, stopping: asyncio.Event | None = None) -> None:
-    """Run one worker until SIGTERM, SIGINT or `stopping`; a second signal ends the process at once.
-
-    SIGHUP applies what `load` answers.
-    """
-    stopping = stopping or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    asked = False
-
-    def on_signal() -> None:
-        nonlocal asked
-        if asked:
-            signal.raise_signal(signal.SIGKILL)
-        asked = True
-        log.info("stopping: intake stops, windows drain, binds unbind; a second signal ends at once")
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    worker = Worker(config)
-    if load is not None:
-        loop.add_signal_handler(signal.SIGHUP, _reload, worker, load)
-    starting = asyncio.create_task(worker.start())
-    stop_early = asyncio.create_task(stopping.wait())
-    await asyncio.wait([starting, stop_early], return_when=asyncio.FIRST_COMPLETED)
-    stop_early.cancel()
-    if not starting.done():
-        starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await starting
-        return
-    await starting
-    _calm_garbage_collector()
-    try:
-        await worker.wait(stopping)
-    finally:
-        await worker.stop()
-
-
 def _served(lanes: Mapping[str, Lane]) -> Iterator[Served]:
     """The lanes that hear from their providers."""
     for name, lane in lanes.items():
         if isinstance(lane.config, HttpLane) and isinstance(lane.carrier, HttpCarrier) and lane.config.has_callbacks:
             number = lane.number.whose.number if lane.number is not None else ""
             yield Served(name, lane.account, lane.config.channel, lane.carrier.provider, number)
-
-
-def _reload(worker: Worker, load: Callable[[], Config]) -> None:
-    """Apply a changed file, or say why not and go on as before."""
-    try:
-        applied = worker.reload(load())
-    except ConfigError as error:
-        for problem in error.problems:
-            log.error("reload refused %s", problem)
-    except Exception as error:  # whatever is wrong with a file must not stop what runs
-        log.error("reload refused: %s", error)
-    else:
-        for change in applied:
-            log.info("reload %s", change)
-        log.info("reloaded changes=%d", len(applied))
-
-
-def _calm_garbage_collector() -> None:
-    """Most of what a message needs is freed by counting; a pass every 700 objects over all that lives costs 2 µs a message."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

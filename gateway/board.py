@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from gateway.conditions import Conditions, Fact, Key, Whose
+from gateway.conditions import Conditions, Fact, Key, News, Whose
 from gateway.errors import GatewayError
 from gateway.providers.contract import Call, Change, Failure, Reply
 from gateway.store import Patience, Script
@@ -111,13 +111,18 @@ class Board:
         """See `Conditions.failed`; here at once, everywhere within a second."""
         self._tell(self.conditions.failed(failure, whose, template, at))
 
-    def _tell(self, news: Mapping[Key, Fact]) -> None:
+    def resumed(self, whose: Whose, at: float) -> None:
+        """See `Conditions.resumed`; here at once, everywhere within a second."""
+        self._tell(self.conditions.resumed(whose, at))
+
+    def _tell(self, news: Mapping[Key, News]) -> None:
         if not news:
             return
-        for (subject, what), fact in news.items():
+        for (subject, what), each in news.items():
+            self._untold[subject, what] = fact = each.fact
             if not subject.startswith("number:+") and what != "display_phone_number":  # ids are no secret, digits are
-                log.warning("condition subject=%s %s=%r until=%.0f", subject, what, fact.value, fact.until)
-        self._untold |= news
+                level = logging.WARNING if each.bad else logging.INFO
+                log.log(level, "condition subject=%s %s=%r until=%.0f", subject, what, fact.value, fact.until)
         self._news.set()
         self._wake()
 
@@ -197,6 +202,8 @@ class Poll:
         try:
             reply = await lane.call(lane.provider.health_call())
         except GatewayError as error:
+            if all(owned.lane != lane.lane for owned in self._owned()):
+                return  # its slot was given up meanwhile, and its connections with it
             changes, why = [], type(error).__name__
         else:
             changes, why = lane.provider.read_health(reply), f"HTTP {reply.status}"
@@ -204,7 +211,7 @@ class Poll:
         if changes:
             if lane.lane in self._silent:
                 self._silent.remove(lane.lane)
-                log.warning("the number's health is known again lane=%s", lane.lane)
+                log.info("the number's health is known again lane=%s", lane.lane)
         elif lane.lane not in self._silent:
             self._silent.add(lane.lane)
             log.error("the number's health cannot be asked for, what was known stays lane=%s reason=%s", lane.lane, why)

@@ -145,10 +145,12 @@ class HttpCarrier:
 
     def __init__(self, lane: HttpLane) -> None:
         self.provider = registry.build(lane)
-        self.shared = http.HttpLane(lane.name, lane.account, self.provider, lane.http)
+        self.shared = http.HttpLane(lane.name, lane.account, self.provider, lane.http, lane.slots)
 
     def encode(self, message: Message, now: float) -> list[Any]:
         self.provider.prepare(message)
+        if self.shared.reach is not None:
+            self.shared.reach.of(message.to)  # is asked while the message waits for its turn
         return [message]
 
     def own_id(self, message: Message) -> str:

@@ -1,5 +1,6 @@
 """What in a configuration is allowed and looks unintended, for `recado check`."""
 
+import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -20,6 +21,7 @@ _USUAL_REQUEST_MS = 200
 def warnings(config: Config) -> Iterator[Problem]:
     """Yield what deserves a look; nothing secret is in it."""
     yield from _of_lanes(config)
+    yield from _of_listeners(config)
     yield from _of_callbacks(config)
     yield from _of_portfolios(config)
     yield from _of_routes(config)
@@ -70,6 +72,24 @@ def _of_accounts(config: Config) -> Iterator[Problem]:
                 f"differs between lanes with the same {what}: {names}",
                 "a receipt that comes by another lane's way will not be recognised; give them the same account",
             )
+
+
+def _of_listeners(config: Config) -> Iterator[Problem]:
+    """What other machines can reach, as far as a configuration tells: a network or a proxy may still be in between."""
+    admin, webhooks = config.admin, config.webhooks
+    if admin.port and not admin.token and not _is_loopback(admin.host):
+        what = f"{admin.host} is open to other machines, and no token is set: whoever gets there sees every lane"
+        yield Problem("admin.host", f"{what}, and nobody can pause one", "127.0.0.1, or set token_env")
+    if webhooks.port and not webhooks.public_url and not _is_loopback(webhooks.host):
+        what = f"{webhooks.host} is open to other machines, and nothing says that TLS is in front"
+        yield Problem("webhooks.host", what, "127.0.0.1 behind a proxy, and set public_url to its https:// address")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _of_callbacks(config: Config) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.errors import Disposition
 from gateway.model import TrafficClass
 from gateway.providers.contract import Change, Failure, Scope
 from gateway.providers.whatsapp_hooks import limit_of
@@ -58,20 +59,18 @@ _POLLED = {"quality", "throughput", "display_phone_number", "limit"}
 """What is said again and again: that is news only once a day, unless it is another."""
 _SAME_S = 60.0
 """A hold that is longer by less than this is no news: of a template that pauses, a window full of messages says so."""
+_RATINGS = {"RED": 0, "YELLOW": 1}
+_TROUBLED = {"FLAGGED", "LIMIT_EXCEEDED", "LOCKED"}
+"""States of templates that hold nothing up, and that are no good news."""
 
 
 class Whose(Struct, frozen=True):
-    """What a lane has of Meta, and what its callbacks leave out.
-
-    A change names neither the portfolio nor a template's WhatsApp business account: what comes to a lane's address is about its
-    account, whatever id that has. Meta sends such callbacks to the one address of an app (META/webhooks/override), so that two
-    accounts need two apps.
-    """
+    """What a lane has of Meta, and what its callbacks leave out: the portfolio, and whose template it is."""
 
     number: str
     """Its id, not its digits."""
     account: str
-    """Our name for it."""
+    """The id of its WhatsApp business account, or our name for it where nobody has said that."""
     portfolio: str
 
 
@@ -93,6 +92,13 @@ class Fact(Struct, array_like=True, frozen=True):
     at: float
     value: str
     until: float = 0.0
+
+
+class News(Struct, frozen=True):
+    """A fact that was not known, and whether it is bad news after what was known before."""
+
+    fact: Fact
+    bad: bool
 
 
 Key = tuple[str, str]
@@ -168,7 +174,12 @@ class Conditions:
             utility = None
         return _worst(now, status, refused, utility)
 
-    def changed(self, changes: Iterable[Change], whose: Whose, at: float) -> dict[Key, Fact]:
+    def stopped(self, number: str) -> str:
+        """Return the code for which nothing is to be sent until a person has looked; empty if there is none."""
+        fact = self.fact(f"number:{number}", "stopped")
+        return fact.value if fact else ""
+
+    def changed(self, changes: Iterable[Change], whose: Whose, at: float) -> dict[Key, News]:
         """Take in what a callback or the health of a number says; returns what is news.
 
         `at` is when the callback came, or when the question about the health was sent. What is not kept (alerts, single
@@ -177,16 +188,20 @@ class Conditions:
         news = {}
         for change in changes:
             subject, what, fact = _fact_of(change, whose, at)
+            before = self.fact(subject, what)
             if fact is not None and self.learn(subject, what, fact):
-                news[subject, what] = fact
+                news[subject, what] = News(fact, _is_bad(what, fact, before))
         return news
 
-    def failed(self, failure: Failure, whose: Whose, template: str, at: float) -> dict[Key, Fact]:
-        """Take in a refusal that asks to hold a template or the number; returns what is news.
+    def failed(self, failure: Failure, whose: Whose, template: str, at: float) -> dict[Key, News]:
+        """Take in a refusal that asks to hold a template or the number, or to stop the number; returns what is news.
 
         `at` is when the message was written, not when it was answered: what a template was before it was approved again
         does not count. `template` is as in `template_state`.
         """
+        if failure.disposition is Disposition.STOP:
+            known = self.stopped(whose.number)
+            return {} if known else self._stop(whose, Fact(at, failure.code), bad=True)
         until = at + (_REFUSALS.get(failure.code, _REFUSAL_S) if failure.after is None else failure.after)
         if failure.scope is Scope.TEMPLATE and template:
             subject = _template(whose.account, template)
@@ -205,7 +220,15 @@ class Conditions:
         fact = Fact(at, failure.code, until)
         if until < state.until + _SAME_S or not self.learn(subject, "refused", fact):
             return {}
-        return {(subject, "refused"): fact}
+        return {(subject, "refused"): News(fact, bad=True)}
+
+    def resumed(self, whose: Whose, at: float) -> dict[Key, News]:
+        """A person has looked: the number is not stopped any more by what was said before; returns what is news."""
+        return self._stop(whose, Fact(at, ""), bad=False) if self.stopped(whose.number) else {}
+
+    def _stop(self, whose: Whose, fact: Fact, *, bad: bool) -> dict[Key, News]:
+        key = f"number:{whose.number}", "stopped"
+        return {key: News(fact, bad)} if self.learn(*key, fact) else {}
 
     def _of_number(self, number: str, what: str) -> Fact | None:
         """What was said last of a number by its id or, where callbacks do not know that, by its digits."""
@@ -241,6 +264,23 @@ def _fact_of(change: Change, whose: Whose, at: float) -> tuple[str, str, Fact | 
     if kind == "account" and what == "event" and value in _ENDS:
         return account, what, Fact(at, value, _ENDS[value])
     return subject, what, None
+
+
+def _is_bad(what: str, fact: Fact, before: Fact | None) -> bool:
+    """Whether something is held up, or is worse than it was."""
+    if fact.until > fact.at:
+        return True
+    if what == "status":
+        return fact.value.partition(" ")[0] in _TROUBLED
+    if what == "category":
+        return fact.value == "MARKETING"  # it costs more, and people get only so many
+    if what == "quality":
+        return _RATINGS.get(fact.value, 2) < (_RATINGS.get(before.value, 2) if before else 2)
+    if before is None:
+        return False
+    if what == "throughput":
+        return _level(fact.value) < _level(before.value)
+    return what == "limit" and (limit_of(fact.value) or inf) < (limit_of(before.value) or inf)
 
 
 def _worst(now: float, *facts: Fact | None) -> State:

@@ -18,7 +18,7 @@ async def fetch(
     Cancelling loses nothing. Raises `KafkaError`; raises RuntimeError when aiokafka's own task of fetching has ended, which
     the consumer would hide: it would find nothing for ever.
     """
-    routine: asyncio.Task[Any] = consumer._fetcher._fetch_task
+    routine: asyncio.Task[Any] = consumer._fetcher.error_future
     if routine.done():
         raise RuntimeError("aiokafka has stopped fetching") from routine.exception()
     found: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(

@@ -49,6 +49,8 @@ class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """The whole message, where its job says what to do if this fails."""
     at: int = 0
     """When it was written first, Unix seconds; 0 for what is in doubt."""
+    template: str = ""
+    """Of WhatsApp: what a refusal may be about, as `whatsapp.template_of` gives it."""
 
 
 def attempt_key(what: Message | Sent) -> str:
@@ -83,6 +85,7 @@ def sent(
     provider_message_id: str = "",
     portfolio: str = "",
     at: int = 0,
+    template: str = "",
 ) -> Sent:
     return Sent(
         message.to,
@@ -100,6 +103,7 @@ def sent(
         portfolio,
         encode_message(message).decode() if message.plan else "",
         at,
+        template,
     )
 
 

@@ -146,6 +146,7 @@ class Dispatcher:
                 turn.settled = [(flight, outcome) for flight, outcome in turn.settled if flight.queue is not queue]
                 log.error("queue has another owner, forwarding stopped queue=%s", queue.name)
             elif queue.name in found.lost:
+                queue.slot.lane.meter.ledgers_lost += 1
                 log.critical("the store has lost its data: claims and outcomes up to now are gone queue=%s", queue.name)
         for index, holder in found.taken.items():
             flight = claimed[index]

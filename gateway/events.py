@@ -13,7 +13,7 @@ from json.encoder import encode_basestring as quoted
 
 from gateway.correlation import Sent
 from gateway.ledger import Outcome
-from gateway.model import Event, EventStatus, Job, Message, encode_event, event_id
+from gateway.model import Event, EventStatus, Job, Message, TrafficClass, encode_event, event_id
 from gateway.outbox import Record
 
 _OF_KIND = {
@@ -120,6 +120,20 @@ def of_job(job: Job, source: str, at: datetime, rejected: int) -> Record:
         rejected=rejected,
     )
     return job.job_id.encode(), encode_event(event)
+
+
+def of_shortage(portfolio: str, class_: TrafficClass, times: int, at: datetime, messages: int) -> Record:
+    """How many messages of a class have no place in a portfolio's limit; said for the `times`th time."""
+    event = Event(
+        event_id("", portfolio, EventStatus.SHORT, f"{class_}.{times}"),
+        EventStatus.SHORT,
+        at,
+        class_=class_,
+        channel="whatsapp",
+        recipients=messages,
+        portfolio=portfolio,
+    )
+    return portfolio.encode(), encode_event(event)
 
 
 def _of_attempt(

@@ -1,29 +1,39 @@
-"""All that a worker knows of Meta: the board of conditions, the portfolios, the service windows, and who asks for healths."""
+"""All that a worker knows of Meta: the board of conditions, the portfolios, the service windows, and who asks and looks."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.board import Board, Poll, Polled
 from gateway.carrier import HttpCarrier
-from gateway.conditions import Conditions
+from gateway.conditions import Conditions, Whose
 from gateway.config import Config
+from gateway.errors import Disposition
 from gateway.inbox import Inbox
 from gateway.lane import Lane, Slot
+from gateway.metrics.machinery import Backlog
 from gateway.number import Number
+from gateway.outbox import Record
 from gateway.portfolio import Portfolio
-from gateway.providers.contract import Change
-from gateway.providers.whatsapp import WhatsApp
-from gateway.receipts import Reached
+from gateway.providers.contract import Change, Failure
+from gateway.providers.whatsapp import WhatsApp, failure_of
+from gateway.receipts import Reached, Refused
+from gateway.shortage import Shortages, Waiting
 from gateway.store import Patience
 from gateway.whatsapp_lane_config import WhatsAppLane
 from gateway.window import Window
 
+log = logging.getLogger("gateway.meta")
+
 
 class Meta:
-    """Gives every lane of WhatsApp its number, and carries what Meta says of one to all processes."""
+    """Gives every lane of WhatsApp its number, and carries what Meta says of one to all processes.
+
+    `backlog` is of the topics of the lanes; `publish` returns when its events are in Kafka.
+    """
 
     def __init__(
         self,
@@ -33,10 +43,16 @@ class Meta:
         store: Patience,
         prefix: str,
         inbox: Inbox,
+        *,
+        backlog: Backlog,
+        publish: Callable[[list[Record]], Awaitable[None]],
     ) -> None:
         self._lanes = {name: lane for name, lane in lanes.items() if isinstance(lane.config, WhatsAppLane)}
         self._slots = slots
-        self.board = Board(Conditions(), store, prefix, inbox.wake.set)
+        self._numbers: dict[str, Number] = {}
+        self._wake = inbox.wake.set
+        self._backlog = backlog
+        self.board = Board(Conditions(), store, prefix, self._learned)
         self.window = Window(store, prefix)
         self.portfolios = {
             name: Portfolio(name, store, prefix, portfolio.reserve) for name, portfolio in config.portfolios.items()
@@ -48,17 +64,27 @@ class Meta:
             number = Number(of_lane, self.board, self.portfolios[of_lane.portfolio], self.window, now)
             number.configure(of_lane, config.portfolios[of_lane.portfolio].recipients)
             lane.take_number(number)
+            self._numbers[lane.name] = number
+        self._shortages = Shortages(
+            {number.portfolio.name: number.portfolio for number in self._numbers.values()},
+            store,
+            limit_of=lambda name: self._of_portfolio(name)[1].recipients,
+            speaks=lambda name: (self._of_portfolio(name)[0], 0) in slots,
+            waiting=self._waiting,
+            publish=publish,
+        )
 
     def __bool__(self) -> bool:
         """Whether any lane is one of WhatsApp."""
         return bool(self._lanes)
 
     def reconfigure(self, config: Config) -> None:
-        """Go on with what a reload has changed."""
-        for lane in self._lanes.values():
-            of_lane = lane.config
-            if isinstance(of_lane, WhatsAppLane) and lane.number is not None:
-                lane.number.configure(of_lane, config.portfolios[of_lane.portfolio].recipients)
+        """Go on with what a reload has changed, and with numbers that callbacks had stopped."""
+        for name, number in self._numbers.items():
+            of_lane = self._lanes[name].config
+            assert isinstance(of_lane, WhatsAppLane)
+            number.configure(of_lane, config.portfolios[of_lane.portfolio].recipients)
+            self.board.resumed(number.whose, time.time())
 
     async def load(self) -> None:
         """Learn what was known; nothing is to be sent before. Waits while the store is away."""
@@ -71,19 +97,80 @@ class Meta:
             yield "conditions", self.board.run()
             poll_s = min(lane.config.poll_s for lane in self._lanes.values() if isinstance(lane.config, WhatsAppLane))
             yield "health", Poll(self.board, self._polled, poll_s).run()
+            yield "shortage", self._shortages.run()
 
     async def changed(self, lane: str, changes: Sequence[Change]) -> None:
-        """Take in what a callback said; when this returns it is safe, and within a second known everywhere."""
-        number = self._lanes[lane].number if lane in self._lanes else None
-        if number is not None:
-            self.board.changed(changes, number.whose, time.time())
-            await self.board.safe()
+        """Take in what a callback said; when this returns it is safe, and within a second known everywhere.
+
+        The address of one lane hears of all business accounts of an app: a change is for the lanes of its account, or for
+        those that do not say of which they are.
+        """
+        if lane not in self._lanes:
+            return
+        app = {
+            name: one.config.settings.waba_id
+            for name, one in self._lanes.items()
+            if isinstance(one.config, WhatsAppLane) and one.account == self._lanes[lane].account
+        }
+        now = time.time()
+        for change in changes:
+            account = change.account if change.account in app.values() else ""
+            of_account = {name for name, waba_id in app.items() if waba_id == account or not change.account}
+            for whose in self._distinct(of_account):
+                self.board.changed([change], whose, now)
+            if not of_account:
+                log.info("a change of a business account that no lane has account=%.32s", change.account)
+        await self.board.safe()
+
+    async def refused(self, refused: Refused) -> None:
+        """Take in what callbacks say of failed messages, as if it had been the answer; when this returns it is safe."""
+        for sent, code in refused:
+            number = self._numbers.get(sent.lane)
+            failure = failure_of(int(code)) if code.isascii() and code.isdecimal() else None
+            if number and failure and failure.disposition in (Disposition.HOLD, Disposition.STOP):
+                self.board.failed(failure, number.whose, sent.template, sent.at or time.time())
+        await self.board.safe()
 
     async def settled(self, reached: Reached) -> None:
         """Count whom messages have reached, and give back the places of those that failed."""
         for name, (delivered, failed) in reached.items():
             if name in self.portfolios:
                 await self.portfolios[name].settle(delivered, failed, int(time.time() * 1000))
+
+    def _learned(self) -> None:
+        """Something is another than it was: here, or in another process that has told it."""
+        for name, number in self._numbers.items():
+            if code := self.board.conditions.stopped(number.whose.number):
+                self._lanes[name].stop(Failure(Disposition.STOP, code))
+        self._wake()
+
+    def _distinct(self, lanes: set[str]) -> Iterator[Whose]:
+        """One for all lanes that share an account and a portfolio: what is said of these is said once."""
+        found = {(whose.account, whose.portfolio): whose for name in lanes for whose in (self._numbers[name].whose,)}
+        yield from found.values()
+
+    def _of_portfolio(self, portfolio: str) -> tuple[str, Number]:
+        """The first lane of a portfolio, which speaks for it, and its number."""
+        name = min(name for name, number in self._numbers.items() if number.portfolio.name == portfolio)
+        return name, self._numbers[name]
+
+    async def _waiting(self) -> list[Waiting]:
+        """What this worker's queues have that has no place yet."""
+        await self._backlog.look()
+        return [
+            Waiting(
+                number.portfolio.name,
+                queue.name,
+                queue.class_,
+                self._backlog.behind(queue.tp, queue.progress.end)
+                + len(queue.records)
+                + sum(not part.flight.admitted for part in queue.ready),
+            )
+            for (name, _), slot in self._slots.items()
+            if (number := self._numbers.get(name)) is not None
+            for queue in slot.queues
+            if queue.owned
+        ]
 
     def _polled(self) -> Iterator[Polled]:
         for name, lane in self._lanes.items():

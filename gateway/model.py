@@ -149,7 +149,7 @@ class Message(Struct, array_like=True, gc=False):
 
 
 class EventStatus(StrEnum):
-    """What became of a message; `accepted` alone is about a job."""
+    """What became of a message; `accepted` is about a job, `short` about a portfolio of WhatsApp."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -162,6 +162,7 @@ class EventStatus(StrEnum):
     EXPIRED = "expired"
     UNKNOWN = "unknown"
     ORPHAN = "orphan"
+    SHORT = "short"
 
 
 FINAL = frozenset(EventStatus) - {
@@ -170,11 +171,12 @@ FINAL = frozenset(EventStatus) - {
     EventStatus.SUBMITTED,
     EventStatus.ORPHAN,
     EventStatus.FALLBACK,
+    EventStatus.SHORT,
 }
 
 
 class Event(Struct, omit_defaults=True, gc=False):
-    """Something that became of a job or of one of its messages: one record of the events topic."""
+    """Something that became of a job or of one of its messages, or what holds them up: one record of the events topic."""
 
     event_id: Annotated[str, Meta(description="The same whenever the event is published again: deduplicate by it.")]
     status: Annotated[
@@ -183,7 +185,9 @@ class Event(Struct, omit_defaults=True, gc=False):
             description=(
                 "Final are rejected, failed, expired, delivered (a read may follow) and read. unknown (written to the "
                 "operator, never answered, not sent again) is final unless a receipt or a late answer resolves it. "
-                "fallback: this channel failed, and the job's next one is tried."
+                "fallback: this channel failed, and the job's next one is tried. short: of the messages of this class that "
+                "wait for this portfolio so many `recipients` have no place in Meta's limit within 24 hours; said when they "
+                "become a tenth more or fewer, and without `recipients` when all have one again."
             )
         ),
     ]
@@ -204,8 +208,11 @@ class Event(Struct, omit_defaults=True, gc=False):
     provider_message_ids: Annotated[tuple[str, ...], Meta(description="All of them when there are several parts.")] = ()
     error_code: Annotated[str, Meta(description="Such as `ESME_RINVDSTADR`, `receipt:001`, `number`.")] = ""
     error_text: str = ""
-    recipients: Annotated[int, Meta(description="`accepted` only: recipients of the job.")] = 0
+    recipients: Annotated[
+        int, Meta(description="`accepted`: of the job; `short`: at most how many have to wait for longer than a day.")
+    ] = 0
     rejected: Annotated[int, Meta(description="`accepted` only: how many of them were rejected.")] = 0
+    portfolio: Annotated[str, Meta(description="`short` only: whose limit it is, a name of `[portfolios]`.")] = ""
 
 
 class Inbound(Struct, omit_defaults=True, gc=False):

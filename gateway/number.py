@@ -29,6 +29,12 @@ from ratelimit import TokenBucket
 
 _AGAIN_S = 900.0
 """A message that is held asks again after this at the latest: what was paused may be lifted early."""
+_IN_A_ROW = 50
+"""Messages of one template that are wrong, and none between them that is right: then something is wrong with all of them."""
+_WRONG_S = 60.0
+"""How long such a template is held. A person has to look, and some that are wrong do not make the others wait for long."""
+_TEMPLATES = 1000
+"""Templates of which wrong messages are remembered; their names come from jobs."""
 _GONE = "template-gone"
 _CLOSED = "131047"
 """Meta's code for a free message outside the service window; we know without asking."""
@@ -52,7 +58,7 @@ class Number:
         self.portfolio = portfolio
         self._window = window
         self._classes = {class_: TokenBucket(0, 1, now) for class_ in TrafficClass}
-        self.limit: int | None = None
+        self._wrong: dict[str, int] = {}
         self.configure(lane, None)
 
     def configure(self, lane: WhatsAppLane, limit: int | None) -> None:
@@ -145,6 +151,28 @@ class Number:
         if self._next and failure.scope is Scope.TEMPLATE:
             return replace(failure, disposition=Disposition.REJECTED)
         return replace(failure, after=failure.after and min(_AGAIN_S, failure.after))
+
+    def accepted(self, message: Message) -> str:
+        """Note that Meta took a message; returns what `template_of` says of it."""
+        if self.pairs is not None:
+            self.pairs.accepted(message.to)
+        template = template_of(message)
+        if self._wrong:
+            self._wrong.pop(template, None)
+        return template
+
+    def wrong(self, message: Message, failure: Failure, written_at: float) -> None:
+        """A message does not go with its template: many in a row hold that up, here and in all processes."""
+        template = template_of(message)
+        times = self._wrong.get(template, 0) + 1
+        if len(self._wrong) >= _TEMPLATES:
+            self._wrong.clear()
+        if times < _IN_A_ROW:
+            self._wrong[template] = times
+        else:
+            self._wrong.pop(template, None)
+            held = replace(failure, disposition=Disposition.HOLD, after=_WRONG_S)
+            self._board.failed(held, self.whose, template, written_at)
 
     def _rate_of(self, class_: TrafficClass) -> float:
         return self._board.conditions.rate_of(self.whose.number, class_, self._rate, self._policy)

@@ -10,7 +10,7 @@ much too early what is counted at that moment. All times are Unix milliseconds.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
@@ -26,7 +26,11 @@ _MARGIN_MS = 600_000
 """Added to Meta's day: clocks differ, and a delivery of which we never hear still counts for a day if it came within this."""
 _LONGEST_S = 900.0
 """A message that has no place asks again after this at the latest: the limit may have been raised."""
-_HOUR_MS = 3_600_000
+_SOON_S = 5.0
+"""One for which there is a place, were it not for more urgent ones that have yet to ask."""
+ASIDE_MS = 10_000
+"""How exactly it is known until when a message was put off."""
+_NOBODY: Mapping[TrafficClass, int] = {}
 
 _QUOTA = Script(QUOTA_SCRIPT)
 
@@ -38,17 +42,6 @@ local rows = redis.call('ZRANGEBYSCORE', a[1], from, '+inf', 'WITHSCORES', 'LIMI
 local times = {}
 for n = 2, #rows, 2 do times[#times + 1] = tonumber(rows[n]) end
 return times
-""")
-
-# [places, now, [time, …] in order] → {used, [how many become free up to each time, …]}
-_BUDGET = Script("""
-local a = cmsgpack.unpack(ARGV[1])
-local from = string.format('(%.0f', a[2])
-local counts = {}
-for n, time in ipairs(a[3]) do
-  counts[n] = redis.call('ZCOUNT', a[1], from, string.format('%.0f', time))
-end
-return {redis.call('ZCOUNT', a[1], from, '+inf'), counts}
 """)
 
 
@@ -76,62 +69,56 @@ GOES = Answer(0.0)
 _PLACED = Answer(0.0, placed=True)
 
 
-class Budget(Struct, frozen=True):
-    """How a portfolio stands at one moment; `left` and `frees` are for the most urgent class."""
-
-    at_ms: int
-    limit: int
-    used: int
-    frees: tuple[int, ...]
-    """How many places will have become free after 1, 2 … hours in all, if nothing happens until then."""
-
-    @property
-    def left(self) -> int:
-        return max(0, self.limit - self.used)
-
-    def short_of(self, queued: int, until_ms: int) -> int:
-        """Return how many of `queued` people, none of whom counts yet, will not fit until then.
-
-        An hour's places count when the hour is over, so it is rather too many than too few.
-        """
-        hours = min(len(self.frees), max(0, until_ms - self.at_ms) // _HOUR_MS)
-        freed = self.frees[hours - 1] if hours else 0
-        return max(0, queued - max(0, self.limit - self.used + freed))
-
-
 class Portfolio:
     """The places of one portfolio as this process asks for them; `kept` are shares of the limit kept for classes.
 
-    A class cannot use what is kept for more urgent ones. A limit of None is unlimited: nothing is counted then, so a limit
-    that comes later starts from nothing.
+    A class cannot use what is kept for more urgent ones, nor what those want that wait. A limit of None is unlimited: nothing
+    is counted then, so a limit that comes later starts from nothing.
     """
 
     def __init__(self, name: str, store: Patience, prefix: str, kept: Mapping[TrafficClass, float]) -> None:
         self.name = name
+        self.key = f"{prefix}places:{name}"
+        """Of its places in the store; what else there is of it has a name that begins so."""
+        self.kept = kept
         self.used = 0
         """As of the last call, for metrics."""
         self.denied = 0
         """Wishes that were not granted so far."""
-        self._key = f"{prefix}places:{name}"
+        self.waiting: Mapping[TrafficClass, int] = {}
+        """Messages without a place in all processes, as `shortage.py` saw them last, less those that have asked here since."""
+        self.short: Mapping[TrafficClass, int] = {}
+        """How many of them will have none within 24 hours."""
         self._store = store
-        self._kept = kept
         self._promised: deque[int] = deque()
+        self._aside: Counter[str] = Counter()
 
-    async def reserve(self, limit: int | None, wishes: Sequence[Wish], now_ms: int) -> list[Answer]:
+    async def reserve(
+        self,
+        limit: int | None,
+        wishes: Sequence[Wish],
+        now_ms: int,
+        behind: Mapping[TrafficClass, int] = _NOBODY,
+    ) -> list[Answer]:
         """Reserve places for what is about to be written: one answer a wish, in their order; waits while the store is away.
 
-        The most urgent classes are asked for first. Who counts already needs no other place, and counts for longer. A wish
-        can be repeated: an attempt that has its place keeps it. So none is lost when a call is cut short.
+        The most urgent classes are asked for first, and leave to the others what those `behind` them want, or those who wait
+        elsewhere. Who counts already needs no other place, and counts for longer. A wish can be repeated: an attempt that has
+        its place keeps it. So none is lost when a call is cut short.
         """
         answers = [GOES] * len(wishes)
         if limit is None:
             return answers
-        limits = limits_of(limit, self._kept)
+        limits = limits_of(limit, self.kept)
         urgency = list(TrafficClass)
         counted = sorted((urgency.index(wish.class_), n) for n, wish in enumerate(wishes) if not wish.window_open)
+        asked = Counter(wish.class_ for wish in wishes)
+        waiting = {class_: max(0, count - asked[class_]) for class_, count in self.waiting.items()}
+        self.waiting = waiting
         for rank, group in groupby(counted, key=lambda one: one[0]):
             indexes = [n for _, n in group]
-            of_class = limits[urgency[rank]]
+            first = sum(max(behind.get(class_, 0), waiting.get(class_, 0)) for class_ in urgency[:rank])
+            of_class = max(0, limits[urgency[rank]] - first)
             ops = [value for n in indexes for value in ("reserve", as_one(wishes[n].to), now_ms, wishes[n].attempt)]
             granted = await self._quota(of_class, ops)
             short = [n for n, ok in zip(indexes, granted, strict=True) if not ok]
@@ -139,8 +126,12 @@ class Portfolio:
                 answers[n] = _PLACED
             if short:
                 self.denied += len(short)
-                for n, seconds in zip(short, await self._waits(of_class, len(short), now_ms), strict=True):
+                # As many as there are places that are only spoken for: whoever those are for may count already.
+                soon = min(len(short), max(0, limits[urgency[rank]] - self.used))
+                waits = [_SOON_S] * soon + await self._waits(of_class, len(short) - soon, now_ms)
+                for n, seconds in zip(short, waits, strict=True):
                     answers[n] = Answer(seconds)
+                    self._aside[f"{int(now_ms + seconds * 1000) // ASIDE_MS}/{urgency[rank]}"] += 1
         return answers
 
     async def settle(
@@ -159,15 +150,17 @@ class Portfolio:
         if ops:
             await self._quota(0, ops)
 
-    async def budget(self, limit: int, now_ms: int) -> Budget:
-        """Look how the portfolio stands, for an event or a metric; waits while the store is away."""
-        hours = [now_ms + n * _HOUR_MS for n in range(1, 25)]
-        used, frees = await self._store.run(_BUDGET, (self._key, now_ms, hours))
-        self.used = used
-        return Budget(now_ms, limit, used, tuple(frees))
+    def seen(self, used: int, waiting: Mapping[TrafficClass, int], short: Mapping[TrafficClass, int]) -> None:
+        """Note how it stands in all processes together."""
+        self.used, self.waiting, self.short = used, waiting, short
+
+    def take_aside(self) -> list[str | int]:
+        """Return who was put off since the last call: when they ask again (in steps of `ASIDE_MS`) and class, and how many."""
+        aside, self._aside = self._aside, Counter()
+        return [value for pair in aside.items() for value in pair]
 
     async def _quota(self, limit: int, ops: list[str | int]) -> list[int]:
-        argument = (self._key, limit, DAY_MS + _MARGIN_MS, ops)
+        argument = (self.key, limit, DAY_MS + _MARGIN_MS, ops)
         self.used, _, results = await self._store.run(_QUOTA, argument)
         return list(results)
 
@@ -177,7 +170,7 @@ class Portfolio:
         while promised and promised[0] <= now_ms:
             promised.popleft()
         first = max(0, self.used - limit) + len(promised)
-        times = await self._store.run(_NEXT, (self._key, now_ms, first, first + count - 1))
+        times = await self._store.run(_NEXT, (self.key, now_ms, first, first + count - 1))
         waits = []
         for at in times:
             seconds = (at - now_ms) / 1000
@@ -196,18 +189,3 @@ def limits_of(limit: int, kept: Mapping[TrafficClass, float]) -> dict[TrafficCla
         limits[class_] = max(0, left)
         left -= round(limit * kept.get(class_, 0.0))
     return limits
-
-
-class Shortage:
-    """Notices when it is worth saying how many will not fit: when there are some, and none, and a tenth more or fewer."""
-
-    def __init__(self) -> None:
-        self.short = 0
-        """As of the last time that it was said, for metrics."""
-
-    def observe(self, short: int) -> bool:
-        """Note how many will not fit; whether that is news."""
-        news = (short > 0) != (self.short > 0) or abs(short - self.short) > self.short // 10
-        if news:
-            self.short = short
-        return news

@@ -33,6 +33,11 @@ class Progress:
         return self._end
 
     @property
+    def end(self) -> int:
+        """The offset from which on nothing was begun."""
+        return self._end
+
+    @property
     def pending(self) -> int:
         """How many records were begun and are not done."""
         return len(self._open)

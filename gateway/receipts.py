@@ -102,6 +102,8 @@ _BATCH = 2000
 
 Reached = dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]]
 """By portfolio: number and attempt of messages that were delivered, and of those that certainly were not."""
+Refused = Sequence[tuple[Sent, str]]
+"""Messages of WhatsApp that a callback says have failed, and the code."""
 
 _REACHED = (EventStatus.DELIVERED, EventStatus.READ)
 _OVER = (EventStatus.FAILED, EventStatus.EXPIRED)
@@ -131,14 +133,18 @@ class Receipts:
         network_tlvs: Mapping[str, int] | None = None,
         failover: Failover | None = None,
         settled: Callable[[Reached], Awaitable[None]] | None = None,
+        refused: Callable[[Refused], Awaitable[None]] | None = None,
     ) -> None:
         """`network_tlvs` are parameters of receipts, by lane, in which an operator names the network that serves the number.
 
-        `failover` finds the next step of what has failed; `settled` is told who was reached and who was not, by portfolio."""
+        `failover` finds the next step of what has failed; `settled` is told who was reached and who was not, by portfolio;
+        `refused` what has failed, which may be about more than this one message."""
         self._network_tlvs = network_tlvs or {}
         self._failover = failover
         self._settled = settled
         self._reached: Reached = {}
+        self._on_refused = refused
+        self._refused: list[tuple[Sent, str]] = []
         self._inbox = inbox
         self._store = store
         self._prefix = prefix
@@ -273,6 +279,9 @@ class Receipts:
         if self._reached and self._settled is not None:
             reached, self._reached = self._reached, {}
             await self._settled(reached)
+        if self._refused and self._on_refused is not None:
+            refused, self._refused = self._refused, []
+            await self._on_refused(refused)
         if records:
             await self._outbox.send_keyed(self._events_topic, records)
         if batches:
@@ -354,6 +363,8 @@ class Receipts:
     ) -> Record:
         if sent.portfolio and status in (*_REACHED, *_OVER):
             self._reached.setdefault(sent.portfolio, ([], []))[status in _OVER].append((sent.to, attempt_key(sent)))
+        if self._on_refused is not None and status is EventStatus.FAILED and sent.channel == "whatsapp":
+            self._refused.append((sent, code))
         if sent.plan and status in _OVER and self._failover is not None:
             message = decode_message(sent.plan.encode())
             if (found := self._failover.next_step(message)) is not None:

@@ -15,10 +15,7 @@ from msgspec import Struct
 from gateway import numbers
 from gateway.config import Route
 from gateway.lane_config import Contract
-from gateway.model import Job
 from gateway.route_config import Area, network
-
-LaneOf = Callable[[str], str | None]
 
 
 class Share(NamedTuple):
@@ -110,16 +107,6 @@ class Router:
         if choice_of is None:
             choice_of = self._compiled[kind] = self._compile(*kind)
         return choice_of
-
-    def for_job(self, job: Job) -> LaneOf:
-        """Return the function from a recipient's number to the lane that it takes while all lanes are up, or to None."""
-        choice_of = self.choices(job.channel, job.class_, job.tenant, job.sender)
-
-        def lane_of(to: str) -> str | None:
-            choice = choice_of(to, "")
-            return None if choice is None else choice.only or pick(choice, to)
-
-        return lane_of
 
     def _compile(self, channel: str, class_: str, tenant: str | None, sender: str | None) -> ChoiceOf:
         rules = []

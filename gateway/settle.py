@@ -20,6 +20,7 @@ from gateway.inbox import Inbox
 from gateway.lane import Lane
 from gateway.ledger import Outcome
 from gateway.providers.contract import PUT_BACK, Failure, Scope
+from gateway.providers.whatsapp import template_of
 from gateway.retry import FIRST_S, next_attempt
 from gateway.turn import Turn
 from smpp.errors import SMPPError
@@ -88,10 +89,9 @@ class Settler:
             flight.left = 0
             flight.concluded = True
             flight.ids[0] = provider_message_id
-            if number is not None and number.pairs is not None:
-                number.pairs.accepted(flight.message.to)
             place = portfolio if flight.placed else ""
-            row = sent(flight.message, name, 1, 0, provider_message_id, place, written_at)
+            template = "" if number is None else number.accepted(flight.message)
+            row = sent(flight.message, name, 1, 0, provider_message_id, place, written_at, template)
             rows += (head + canonical_resp(provider_message_id, id_format), encode_sent(row), ttl)
             outcome = Outcome("s", now, (provider_message_id,))
             entry.settle(flight.offset, outcome)
@@ -253,6 +253,8 @@ class Settler:
         if what is Disposition.HOLD:
             failure = lane.hold(flight, failure, time.monotonic())
             what = failure.disposition
+        elif what is Disposition.REJECTED and failure.scope is Scope.TEMPLATE and lane.number is not None:
+            lane.number.wrong(flight.message, failure, flight.written_at)
         flight.left -= 1
         worst = flight.failure
         if worst is None or _GRAVITY[what] > _GRAVITY[worst.disposition]:
@@ -335,7 +337,10 @@ class Settler:
         """
         lane = flight.queue.slot.lane
         for number in numbers:
-            row = encode_sent(sent(flight.message, lane.name, len(flight.ids), number, "", _portfolio(flight)))
+            template = "" if lane.number is None else template_of(flight.message)
+            row = encode_sent(
+                sent(flight.message, lane.name, len(flight.ids), number, "", _portfolio(flight), template=template)
+            )
             if lane.carrier.echoes:
                 own_id = lane.carrier.own_id(flight.message)
                 key = (

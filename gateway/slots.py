@@ -256,6 +256,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         queue.unsure = committed is not None and not found.known
         if queue.unsure:
             queue.recover_before = committed + SPAN
+            slot.lane.meter.ledgers_lost += 1
             log.critical(
                 "the ledger of a queue is lost: up to %d messages may have been written, their class decides queue=%s",
                 *(SPAN, queue.name),

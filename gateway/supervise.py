@@ -3,6 +3,9 @@
 The parent carries no message and knows no Kafka: what breaks a worker should not break it. It holds one end of every
 worker's standard input. When that end closes, because the workers are to stop or because the parent is gone, in
 whatever way it went, the worker stops as it does on SIGTERM: nobody is left without a parent.
+
+A worker that has ended in good order without having been told so from here was drained by a person, at its admin port or
+by a signal of its own. It stays down until there is a reload, and when all have been drained, the parent ends as well.
 """
 
 from __future__ import annotations
@@ -63,11 +66,13 @@ class Supervisor:
         self._restarts = restarts
         self._running: dict[int, tuple[Process, float]] = {}
         """Process and when it was started, by index."""
+        self._drained: dict[int, asyncio.Event] = {}
+        """Those that a person has drained, and what they wait for to be started again."""
         self._stopping = asyncio.Event()
         self._failed = False
 
     async def run(self) -> int:
-        """Return when all have ended, and the exit code: 0 if they did so in good order and because they were asked."""
+        """Return when all have ended, and the exit code: 0 if they did so in good order and because somebody asked for it."""
         async with asyncio.TaskGroup() as keeping:
             for index in range(self._workers):
                 keeping.create_task(self._keep(index), name=f"worker {index}")
@@ -80,6 +85,7 @@ class Supervisor:
     def stop(self) -> None:
         """Ask every worker to drain and end. Asking again changes nothing."""
         self._stopping.set()
+        self._resume()
         for process, _ in self._running.values():
             _close(process)
 
@@ -89,13 +95,18 @@ class Supervisor:
         self._send(signal.SIGKILL)
 
     def hang_up(self) -> None:
-        """Have every worker read its configuration again."""
+        """Have every worker read its configuration again; those that were drained are started with it."""
         self._send(signal.SIGHUP)
+        self._resume()
 
     def _send(self, number: signal.Signals) -> None:
         for process, _ in self._running.values():
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
+
+    def _resume(self) -> None:
+        for wanted in self._drained.values():
+            wanted.set()
 
     async def _keep(self, index: int) -> None:
         loop = asyncio.get_running_loop()
@@ -115,6 +126,9 @@ class Supervisor:
                 self._failed = self._failed or code != 0
                 log.info("worker=%d ended %s", index, _ending(code))
                 break
+            if code == 0:
+                await self._until_wanted(index)
+                continue
             now = loop.time()
             others_s = max((now - start for _, start in self._running.values()), default=0.0)
             pause = self._restarts.ended(index, now - started, others_s)
@@ -127,6 +141,15 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
+
+    async def _until_wanted(self, index: int) -> None:
+        log.warning("worker=%d was drained, stays down until a reload", index)
+        self._drained[index] = wanted = asyncio.Event()
+        if len(self._drained) == self._workers:
+            log.info("stopping: every worker was drained")
+            self.stop()
+        await wanted.wait()
+        del self._drained[index]
 
 
 async def run(supervisor: Supervisor, usable: Callable[[], bool]) -> int:

@@ -32,6 +32,9 @@ log = logging.getLogger("gateway.admin")
 
 _BODY = 4096
 """Octets: an action says no more than a number."""
+_BODY_S = 5.0
+_LINGER_S = 0.5
+"""For the rest of a body that nobody waits for any more."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,7 +53,8 @@ class _Refused(Exception):
 
 
 class AdminServer:
-    """`/metrics` for Prometheus, `/lanes` for `recado top`; `/healthz` says that it runs, `/readyz` that it carries messages.
+    """`/metrics` for Prometheus, `/lanes` for `recado top`; `/healthz` says that it has started and runs, `/readyz` that it
+    carries messages: until then, and while it cannot, why not.
 
     `drain` stops the process as SIGTERM does.
     """
@@ -94,7 +98,7 @@ class AdminServer:
             ]
         )
         self._looking = asyncio.create_task(self._lag.run(), name="loop lag")
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(application, access_log=None, lingering_time=_LINGER_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._admin.host, self._admin.port).start()
 
@@ -118,6 +122,9 @@ class AdminServer:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _health(self, request: web.Request) -> web.Response:
+        # A rollout must not go on to the next process while this one has no part in the lanes.
+        if not self._worker.started:
+            return web.Response(status=503, text="starting\n")
         return web.Response(text="ok\n")
 
     async def _ready(self, request: web.Request) -> web.Response:
@@ -153,7 +160,11 @@ class AdminServer:
     async def _rate(self, request: web.Request) -> None:
         lane = self._lane(request)
         try:
-            rate = msgspec.json.decode(await request.read(), type=_Rate).rate
+            async with asyncio.timeout(_BODY_S):
+                body = await request.read()
+            rate = msgspec.json.decode(body, type=_Rate).rate
+        except TimeoutError as error:
+            raise _Refused(408, f"the body was not here within {_BODY_S:g} s") from error
         except web.HTTPRequestEntityTooLarge as error:
             raise _Refused(413, "the body is too large") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -21,7 +21,6 @@ ELSEWHERE = {
     ("gateway/embedded.py", "_answers"): "within the patience of `_until_ready`, its only caller",
     ("gateway/mail.py", "_connected"): "the library's own, which is the lane's `timeout_s`",
     ("gateway/providers/http_client.py", "send"): "the library's own, which is the lane's `timeout_s`",
-    ("gateway/web.py", "_rate"): "none: whoever has the token holds up nobody but himself",
 }
 """Functions whose deadline is not in them, and where it is."""
 

@@ -209,6 +209,20 @@ def whatsapp() -> Board:
         width=16,
     )
     board.graph("Had to wait for a place", "cps", rate("recado_whatsapp_recipients_denied_total", "portfolio"))
+    of_class = "{{portfolio}} {{class}}"
+    board.graph(
+        "Queued without a place",
+        "short",
+        Query("max by (portfolio, class) (recado_whatsapp_recipients_waiting)", of_class),
+        width=12,
+    )
+    board.graph(
+        "Will not fit today",
+        "short",
+        Query("max by (portfolio, class) (recado_whatsapp_recipients_short)", of_class),
+        width=12,
+        text="What has no place in the limit within 24 hours, if the most urgent get theirs first.",
+    )
     board.row("Lanes")
     board.graph("Written", "cps", Query(f"lane:recado_parts_written:rate1m {of_numbers}", "{{lane}}"))
     troubled = rate("recado_attempts_troubled_total", "lane", "outcome", "code")

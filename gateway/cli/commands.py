@@ -105,8 +105,11 @@ def run(
     second signal ends it at once. Start as many processes as you like with
     the same file, here and on other machines: they share the lanes.
 
-    With --workers, one that dies is started again. Exit code 0 if all
-    drained; 1 if one had to be killed, or none came up.
+    With --workers, one that dies is started again; one that somebody has
+    drained (POST /drain at its admin port, or SIGTERM to it alone) stays
+    down until `recado reload`. Exit code 0 if all drained; 1 if one had to
+    be killed, or none came up; 2 if the configuration cannot be used, or a
+    port of it is taken.
     """
     from gateway import log
     from gateway.cli import control, mistakes
@@ -132,7 +135,8 @@ def reload(
     """Have a running gateway read its configuration again: sends it SIGHUP.
 
     What can change without dropping a bind changes at once; a bad file is
-    refused as a whole. The gateway's log says which, and why.
+    refused as a whole. The gateway's log says which, and why. Workers that
+    were drained are started again.
     """
     from gateway.cli import control, mistakes
 
@@ -340,11 +344,13 @@ def demo(
         bool, typer.Option("--keep", help="Leave it running afterwards, to try other commands on it.")
     ] = False,
 ) -> None:
-    """Show the whole thing on this machine: broker, store, two operators, a campaign, and the account at the end.
+    """Show the whole thing on this machine: broker, store, two operators, WhatsApp, a campaign, the account at the end.
 
     Everything is started here and stopped again; nothing leaves the
-    machine. Exit code 0 only if the account closes: every message has
-    exactly one final state, and the operators saw each exactly once.
+    machine. Half-way WhatsApp's number is rated RED, and is slow until
+    it is GREEN again. Exit code 0 only if the account closes: every
+    message has exactly one final state, and the operators saw each
+    exactly once.
     """
     from gateway import demo as show
     from gateway.errors import GatewayError

@@ -24,13 +24,13 @@ def work(file: Path, config: Config, worker: int | None) -> None:
     """Be a gateway until SIGTERM; with a number, one of those that `supervise` started. SIGHUP reads `file` again."""
     import uvloop  # noqa: PLC0415 - and what a worker is made of: whoever supervises needs neither
 
-    from gateway import app, supervise  # noqa: PLC0415
+    from gateway import process, supervise  # noqa: PLC0415
 
     def own(whole: Config) -> Config:
         return whole if worker is None else whole.for_worker(worker)
 
     def run(stopping: asyncio.Event | None = None) -> Coroutine[Any, Any, None]:
-        return app.run(own(config), lambda: own(load(file)), stopping)
+        return process.run(own(config), lambda: own(load(file)), stopping)
 
     uvloop.run(run() if worker is None else supervise.supervised(run))
 

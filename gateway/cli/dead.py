@@ -140,13 +140,16 @@ async def read(config: Config, wanted: Wanted) -> list[Letter]:
     tp = TopicPartition(topic, 0)
     found = []
     consumer = AIOKafkaConsumer(
-        **topics.connection(config.kafka), enable_auto_commit=False, fetch_max_wait_ms=config.kafka.fetch_wait_ms
+        **topics.connection(config.kafka),
+        # Not by `seek_to_beginning`: a reset to the end that is on its way since `assign` would come after it.
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=config.kafka.fetch_wait_ms,
     )
     await consumer.start()
     try:
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
-        await consumer.seek_to_beginning(tp)
         while await consumer.position(tp) < end:
             for record in (await fetch(consumer, tp, timeout_ms=_WAIT_MS, max_records=_BATCH)).get(tp, ()):
                 try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -21,10 +22,7 @@ def load(file: Path) -> Config:
     try:
         return load_config(file)
     except ConfigError as error:
-        say(f"recado: {file} cannot be used")
-        for problem in error.problems:
-            say(f"  {problem}")
-        raise typer.Exit(2) from None
+        _refuse(f"{file} cannot be used", error)
 
 
 def reason(error: BaseException) -> str:
@@ -42,8 +40,17 @@ def explained(config: Config) -> Iterator[None]:
         fail(f"cannot reach Kafka at {servers}: is it there, and are kafka.tls and kafka.sasl_* as it wants them?")
     except KafkaError as error:
         fail(f"Kafka at {servers}: {reason(error)}")
+    except ConfigError as error:
+        _refuse("the configuration cannot be used on this machine", error)
     except GatewayError as error:
         fail(str(error))
+
+
+def _refuse(what: str, error: ConfigError) -> NoReturn:
+    say(f"recado: {what}")
+    for problem in error.problems:
+        say(f"  {problem}")
+    raise typer.Exit(2) from None
 
 
 @contextlib.contextmanager

@@ -26,6 +26,9 @@ def summary(found: Summary) -> Iterator[RenderableType]:
     if any(lane.concurrency for lane in found.lanes):
         yield _over_http(found.lanes)
         yield ""
+    if any(lane.caps for lane in found.lanes):
+        yield _caps(found.lanes)
+        yield ""
     if found.portfolios:
         yield _portfolios(found.portfolios)
         yield ""
@@ -89,6 +92,14 @@ def _over_http(lanes: Iterable[LaneSummary]) -> Table:
             table.add_row(
                 lane.name, f"{lane.concurrency} a slot", lane.callback or "never", "\n".join(lane.limits) or "-"
             )
+    return table
+
+
+def _caps(lanes: Iterable[LaneSummary]) -> Table:
+    table = _table("Lane", "No more than, beside the rate")
+    for lane in lanes:
+        if lane.caps:
+            table.add_row(lane.name, "\n".join(lane.caps))
     return table
 
 

@@ -23,6 +23,8 @@ TOKEN = "RECADO_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0, connect=2.0)
 _MOST = 256
 """Ports that are looked at from the configured one on: the processes of one machine."""
+_GAP = 8
+"""So many that do not answer side by side are the end of them: one that was drained or starts again leaves a gap."""
 
 _decode = msgspec.json.Decoder(WorkerStatus).decode
 
@@ -36,33 +38,39 @@ class Denied(GatewayError):
 
 
 async def statuses(urls: Sequence[str], admin: Admin | None) -> dict[str, WorkerStatus | Unreachable]:
-    """Ask gateways how they are: those named, or those of a configuration, from its port up to the first that is not there."""
+    """Ask gateways how they are: those named, or those of a configuration, from its port up to the last that is there."""
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         if urls or admin is None:
-            return dict(zip(urls, await asyncio.gather(*(_status(session, url) for url in urls)), strict=True))
+            return await _ask(session, urls)
         found: dict[str, WorkerStatus | Unreachable] = {}
-        for port in range(admin.port, admin.port + _MOST):
-            url = _url(admin, port)
-            status = await _status(session, url)
-            if isinstance(status, Unreachable) and found:
+        all_ = _of(admin)
+        for first in range(0, len(all_), _GAP):
+            answers = await _ask(session, all_[first : first + _GAP])
+            found |= answers
+            if all(isinstance(status, Unreachable) for status in answers.values()):
                 break
-            found[url] = status
-            if isinstance(status, Unreachable):
-                break
-        return found
+    last = max((n for n, status in enumerate(found.values()) if isinstance(status, WorkerStatus)), default=0)
+    return dict(list(found.items())[: last + 1])
 
 
 async def act(urls: Sequence[str], admin: Admin | None, path: str) -> bool:
-    """Have one gateway do something, which all of its deployment then do; True. Raises `Unreachable` or `Denied`."""
+    """Have one gateway do something, which all of its deployment then do; True. Raises `Unreachable` or `Denied`.
+
+    Of those of a configuration it is the first that answers: a token is for nobody else who listens there.
+    """
+    if not urls:
+        found = await statuses(urls, admin)
+        urls = [url for url, status in found.items() if isinstance(status, WorkerStatus)]
+        if not urls:
+            raise Unreachable("; ".join(map(str, found.values())))
     token = os.environ.get(TOKEN, "") or (admin.token.reveal() if admin else "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    url = urls[0] if urls else _url(admin, admin.port) if admin else ""
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         try:
-            async with session.post(URL(url + path, encoded=True), headers=headers) as response:
+            async with session.post(URL(urls[0] + path, encoded=True), headers=headers) as response:
                 said = (await response.text()).strip()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(f"no gateway answers at {url}") from error
+            raise Unreachable(f"no gateway answers at {urls[0]}") from error
     if response.status != 200:
         raise Denied(said or f"HTTP {response.status}")
     return True
@@ -78,9 +86,15 @@ def admin_of(config: Path | None, urls: Sequence[str] | None) -> Admin | None:
     return admin
 
 
-def _url(admin: Admin, port: int) -> str:
+def _of(admin: Admin) -> list[str]:
+    """Where the workers of one machine are, the first of them first."""
     host = "127.0.0.1" if admin.host in ("0.0.0.0", "::") else admin.host  # noqa: S104 - where it listens, not where we ask
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    named = f"[{host}]" if ":" in host else host
+    return [f"http://{named}:{port}" for port in range(admin.port, min(admin.port + _MOST, 65_536))]
+
+
+async def _ask(session: aiohttp.ClientSession, urls: Sequence[str]) -> dict[str, WorkerStatus | Unreachable]:
+    return dict(zip(urls, await asyncio.gather(*(_status(session, url) for url in urls)), strict=True))
 
 
 async def _status(session: aiohttp.ClientSession, url: str) -> WorkerStatus | Unreachable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -24,6 +24,10 @@ class Operator(Struct, frozen=True):
     """Parts that are missing to messages of which others came."""
     pending: int
     """Receipts that the gateway has not answered."""
+    read: Collection[str] = ()
+    """Destinations of which it said that somebody has read the message."""
+    beyond: int = 0
+    """Messages that it refused because they were more than it allows."""
 
 
 class Evidence(Struct, frozen=True):
@@ -66,7 +70,9 @@ def close(script: Script, evidence: Evidence) -> list[Finding]:
         ("every message has exactly one final state", _finals(script, of_message)),
         ("what is wrong was rejected, with its reason", _rejections(script, of_message)),
         ("every final state follows from what the operator said", _histories(script, of_message)),
+        ("whoever has read a message is known to have read it", _readings(script, of_message, evidence.operators)),
         ("every operator saw each of its messages exactly once, word for word", _arrivals(script, evidence.operators)),
+        ("no operator was sent more than it allows", _limits(evidence.operators)),
         ("every second copy was recognised, and none was sent", _copies(script, of_message)),
         ("every receipt found its message and was answered", _receipts(of_message, evidence.operators)),
         ("what is no job was put aside as it was, and nothing else", _dead(script, evidence.dead)),
@@ -89,6 +95,8 @@ def _jobs(script: Script, accepted: Sequence[Event]) -> Iterator[str]:
 def _finals(script: Script, events: _OfMessage) -> Iterator[str]:
     for message_id in script.messages:
         states = [event.status for event in events.get(message_id, ()) if event.status in FINAL]
+        if states == [EventStatus.DELIVERED, EventStatus.READ]:
+            continue  # the second includes the first
         if len(states) != 1:
             yield f"{message_id} is {' and '.join(states) or 'without one'}"
         elif states[0] is EventStatus.UNKNOWN:
@@ -109,9 +117,12 @@ def _histories(script: Script, events: _OfMessage) -> Iterator[str]:
         own = [event for event in events.get(message_id, ()) if event.status is not EventStatus.DUPLICATE]
         submitted = [event for event in own if event.status is EventStatus.SUBMITTED]
         final = [event for event in own if event.status in FINAL]
-        if any(event.lane != message.lane for event in own):
+        before = [event.lane for event in own if event.status is EventStatus.FALLBACK]
+        if before != ([message.refused] if message.refused and not message.fails else []):
+            yield f"{message_id} took another way"
+        elif any(event.lane != message.lane for event in own if event.status is not EventStatus.FALLBACK):
             yield f"{message_id} was not for this lane"
-        elif message.refused:
+        elif message.fails:
             if submitted or any(event.status is not EventStatus.FAILED for event in final):
                 yield f"{message_id} was refused and is not failed"
         elif len(submitted) != 1:
@@ -129,12 +140,24 @@ def _same_id(submitted: Event, final: Event) -> bool:
     return final.provider_message_id in (submitted.provider_message_ids or (submitted.provider_message_id,))
 
 
+def _readings(script: Script, events: _OfMessage, operators: Mapping[str, Operator]) -> Iterator[str]:
+    for message_id, message in script.messages.items():
+        said = any(event.status is EventStatus.READ for event in events.get(message_id, ()))
+        operator = operators.get(message.lane)
+        if said != (operator is not None and message.to.removeprefix("+") in operator.read):
+            yield f"{message_id} {'is not' if said else 'is'}"
+
+
+def _limits(operators: Mapping[str, Operator]) -> Iterator[str]:
+    return (f"{operator.beyond:,} at {lane}" for lane, operator in operators.items() if operator.beyond)
+
+
 def _arrivals(script: Script, operators: Mapping[str, Operator]) -> Iterator[str]:
     for lane, operator in operators.items():
         left = dict(operator.texts)
         for message_id, message in script.messages.items():
             if message.lane == lane:
-                wanted = [] if message.refused else [message.text]
+                wanted = [] if message.fails else [message.text]
                 texts = left.pop(message.to.removeprefix("+"), [])
                 if texts != wanted:
                     yield f"{message_id} at {lane}: {_difference(message, texts)}"
@@ -145,7 +168,7 @@ def _arrivals(script: Script, operators: Mapping[str, Operator]) -> Iterator[str
 
 
 def _difference(message: Expected, texts: Sequence[str]) -> str:
-    if message.refused:
+    if message.fails:
         return "accepted"
     return f"{len(texts)} times" if len(texts) != 1 else "another text"
 

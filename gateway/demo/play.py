@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
@@ -12,14 +14,14 @@ from msgspec import Struct
 from rich.console import Console
 
 from gateway import campaign, topics
-from gateway.demo import account, script
+from gateway.demo import account, script, trouble
 from gateway.demo.account import Evidence, Finding
 from gateway.demo.screen import Screen, Show
 from gateway.demo.stage import Stage, build
 from gateway.demo.tally import Tally
 from gateway.errors import GatewayError
 from gateway.follow import follow
-from gateway.model import Dead, Event, EventStatus, decode_event
+from gateway.model import Dead, Event, decode_event
 
 _READY_PATIENCE_S = 30.0
 _PATIENCE_S = 60.0
@@ -28,6 +30,10 @@ _SLOWEST_PER_S = 400.0
 _TURN_S = 0.1
 _QUIET_S = 1.0
 """After the last event: what should not be there has time to show itself."""
+
+
+Check: TypeAlias = Callable[[], None]
+"""Raises if something has failed meanwhile."""
 
 
 class Reading(Struct):
@@ -49,44 +55,62 @@ async def run(messages: int, keep: bool, console: Console) -> bool:
     tally = Tally(written)
     async with build(screen.say) as stage:
         await _until_bound(stage)
-        stage.refuse(written.refused)
+        stage.refuse(written)
         reading = Reading()
-        reader = asyncio.create_task(_read(stage, reading, tally), name="reader")
-        try:
+        async with _besides(reader=_read(stage, reading, tally)) as reads:
             screen.say(f"publishing {messages:,} messages in {written.jobs} jobs")
             with screen.live(stage.config, tally) as show:
-                await _publish(stage, written, show)
-                await _until_complete(stage, show, tally, reader)
+                async with _besides(
+                    watch=trouble.watch(stage, show),
+                    operator=trouble.of_an_operator(stage, tally),
+                    number=trouble.of_a_number(stage, tally, show),
+                ) as happens:
+                    await _publish(stage, written, show)
+                    await _until_complete(stage, show, tally, (stage.gateway.check, reads, happens))
             code = 0
             if not keep:
                 screen.say("asking the gateway to stop")
                 code = await stage.gateway.stop()
             await _until_quiet(reading)
-        finally:
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
         findings = account.close(written, Evidence(reading.events, stage.seen(), reading.dead))
         findings.append(Finding("the gateway logged no error", tuple(stage.gateway.complaints())))
         if not keep:
             findings.append(Finding("the gateway stopped cleanly", (f"exit code {code}",) if code else ()))
         screen.report(tally, findings)
         if keep:
-            screen.say(f"still running until Ctrl-C, for example: recado events --config {stage.config_file}")
+            screen.say(f"still running until Ctrl-C, for example: recado top --config {stage.config_file}")
             with contextlib.suppress(asyncio.CancelledError):  # it is how this is meant to end
                 await asyncio.Event().wait()
     return not any(finding.wrong for finding in findings)
 
 
+@contextlib.asynccontextmanager
+async def _besides(**work: Coroutine[Any, Any, None]) -> AsyncIterator[Check]:
+    """Do all of it until the block ends; what is given to the block raises what one of them failed with."""
+    tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
+
+    def check() -> None:
+        for task in tasks:
+            if task.done():
+                task.result()
+
+    try:
+        yield check
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _until_bound(stage: Stage) -> None:
-    wanted = sum(lane.slots for lane in stage.config.lanes.values())
     try:
         async with asyncio.timeout(_READY_PATIENCE_S):
-            while stage.binds < wanted:
+            while len(set(stage.binds)) > 1:
                 stage.gateway.check()
                 await asyncio.sleep(_TURN_S)
     except TimeoutError:
-        raise GatewayError(f"the gateway has {stage.binds} of {wanted} binds after {_READY_PATIENCE_S:.0f} s") from None
+        found, wanted = stage.binds
+        raise GatewayError(f"the gateway has {found} of {wanted} binds after {_READY_PATIENCE_S:.0f} s") from None
 
 
 async def _publish(stage: Stage, written: script.Script, show: Show) -> None:
@@ -102,16 +126,12 @@ async def _publish(stage: Stage, written: script.Script, show: Show) -> None:
         await producer.stop()
 
 
-async def _until_complete(stage: Stage, show: Show, tally: Tally, reader: asyncio.Task[None]) -> None:
+async def _until_complete(stage: Stage, show: Show, tally: Tally, checks: Sequence[Check]) -> None:
     """Return when all has come, or when it has taken so long that the account should say what has not."""
     deadline = time.monotonic() + _PATIENCE_S + len(tally.script.messages) / _SLOWEST_PER_S
-    trouble_until = tally.planned[script.ATLANTICA] // 4
-    while not tally.complete and time.monotonic() < deadline:
-        stage.gateway.check()
-        if reader.done():
-            reader.result()
-        if tally.of(EventStatus.SUBMITTED, lane=script.ATLANTICA) >= trouble_until:
-            stage.recover()
+    while not (tally.complete and stage.told) and time.monotonic() < deadline:
+        for check in checks:
+            check()
         show.tick()
         await asyncio.sleep(_TURN_S)
     show.tick()

@@ -1,22 +1,35 @@
-"""The campaign of the demo: Spanish and Portuguese, long and short, with the mistakes that publishers make. Pure."""
+"""The campaign of the demo: SMS and WhatsApp, Spanish and Portuguese, with the mistakes that publishers make. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from msgspec import Struct
 
+from gateway.content import Content
+from gateway.content.whatsapp import Body, BodyText
 from gateway.model import Job, Recipient, encode_job
 
 ANDINA = "andina"
-"""The lane of +57 and +52."""
+"""The lane of SMS to +57 and +52."""
 ATLANTICA = "atlantica"
-"""The lane of +55."""
+"""The lane of SMS to +55."""
+WHATSAPP = "whatsapp"
+"""The lane of all that goes over WhatsApp."""
+
+TEMPLATES: Mapping[tuple[str, str], str] = {
+    ("factura_por_vencer", "es"): "Hola {nombre}, su factura de {mes} por $ {valor} vence mañana. 📄",
+    ("fatura_a_vencer", "pt_BR"): "Olá {nombre}, sua fatura de {mes} no valor de R$ {valor} vence amanhã. 📄",
+}
+"""What Meta has approved, by name and language."""
+PLACEHOLDERS = ("nombre", "mes", "valor")
+"""Of every template."""
 
 _PER_JOB = 500
 _TENANT = "banco"
 _CAMPAIGN = "vencimientos-nov"
+_SENDER = "89000"
 
 _SPANISH = (
     "Hola {nombre}, su factura de {mes} por $ {valor} vence mañana. Pague en https://x.co/{ref}",
@@ -45,6 +58,10 @@ _MESES = ("novembro", "dezembro", "janeiro")
 _BAD_NUMBERS = ("3001234567", "+5730012", "+57 300 1234567", "+999123456789", "", "+5502134")
 _REFUSED = 8
 _COPIES = 20
+_ABSENT_EVERY = 50
+"""One in so many people is not on WhatsApp."""
+_MOST_OVER_WHATSAPP = 1000
+"""People that a number in Meta's second tier, of 2,000 a day, may be left to reach."""
 
 
 class Expected(Struct, frozen=True, gc=False):
@@ -54,11 +71,16 @@ class Expected(Struct, frozen=True, gc=False):
     text: str
     """As it has to arrive."""
     lane: str
-    """Whose it is; empty for one that has to be rejected."""
+    """Where it ends; empty for one that has to be rejected."""
     rejected: str = ""
     """Error code of its rejection."""
-    refused: bool = False
-    """Whether the operator does not take its number."""
+    refused: str = ""
+    """The lane that does not take its number: its own, or the one before it in the job's plan."""
+
+    @property
+    def fails(self) -> bool:
+        """Whether nobody takes its number."""
+        return self.refused != "" and self.refused == self.lane
 
 
 class Script(Struct, frozen=True):
@@ -76,10 +98,23 @@ class Script(Struct, frozen=True):
     copies: int
     """Recipients of an id that another one has as well."""
 
-    @property
-    def refused(self) -> list[str]:
-        """The numbers that an operator is to refuse, as it sees them."""
-        return [message.to.removeprefix("+") for message in self.messages.values() if message.refused]
+    def refused(self, lane: str) -> list[str]:
+        """The numbers that the operator of a lane is to refuse, as it sees them."""
+        return [message.to.removeprefix("+") for message in self.messages.values() if message.refused == lane]
+
+
+class _Kind(Struct, frozen=True):
+    """Messages that are alike, as many as `count`; `texts` are said in turns, a job each."""
+
+    name: str
+    number: str
+    lane: str
+    texts: tuple[str, ...]
+    names: Sequence[str]
+    months: Sequence[str]
+    count: int
+    template: tuple[str, str] | None = None
+    """What is said over WhatsApp; the texts are for those who cannot be reached there."""
 
 
 def write(messages: int, seed: int = 1) -> Script:
@@ -90,32 +125,22 @@ def write(messages: int, seed: int = 1) -> Script:
     random = Random(seed)
     expected: dict[str, Expected] = {}
     jobs = list(_faulty(expected))
-    share = messages - len(expected)
-    brazil = share * 2 // 5
-    long = max(1, share * 3 // 100)
-    kinds = (
-        ("co", "+57300{:07d}", ANDINA, _SPANISH, _SPANISH_NAMES, _MONTHS, share - brazil - long - share // 7),
-        ("mx", "+52551{:07d}", ANDINA, _SPANISH, _SPANISH_NAMES, _MONTHS, share // 7),
-        ("br", "+551198{:07d}", ATLANTICA, _PORTUGUESE, _PORTUGUESE_NAMES, _MESES, brazil),
-        ("largo", "+57310{:07d}", ANDINA, (_LONG,), _SPANISH_NAMES, _MONTHS, long),
-    )
     ordinary: list[list[Job]] = []
-    for name, number, lane, texts, names, months, count in kinds:
+    for kind in _kinds(messages - len(expected)):
         ordinary.append([])
-        for start in range(0, count, _PER_JOB):
-            text = texts[start // _PER_JOB % len(texts)]
-            job = _job(f"{name}-{start // _PER_JOB + 1:04d}", text)
-            for index in range(start, min(start + _PER_JOB, count)):
+        for start in range(0, kind.count, _PER_JOB):
+            text = kind.texts[start // _PER_JOB % len(kind.texts)]
+            job = _job(f"{kind.name}-{start // _PER_JOB + 1:04d}", text, kind.template)
+            for index in range(start, min(start + _PER_JOB, kind.count)):
                 params: dict[str, str | int | float] = {
-                    "nombre": random.choice(names),
-                    "mes": random.choice(months),
+                    "nombre": random.choice(kind.names),
+                    "mes": random.choice(kind.months),
                     "valor": f"{random.randrange(10, 999)}.{random.randrange(1000):03d}",
                     "ref": f"{random.randrange(36**5):x}",
                 }
-                message_id = f"{name}-{index:06d}"
-                job.recipients.append(Recipient(number.format(index), message_id, params))
-                refused = name == "co" and index < _REFUSED
-                expected[message_id] = Expected(number.format(index), text.format(**params), lane, refused=refused)
+                message_id, to = f"{kind.name}-{index:06d}", kind.number.format(index)
+                job.recipients.append(Recipient(to, message_id, params))
+                expected[message_id] = _expected(kind, to, text, params, index)
             ordinary[-1].append(job)
     jobs += _in_turns(ordinary)
     again = _again(jobs)
@@ -130,6 +155,31 @@ def write(messages: int, seed: int = 1) -> Script:
         recipients=sum(count for _, count in records),
         copies=sum(len(job.recipients) for job in again),
     )
+
+
+def _kinds(share: int) -> tuple[_Kind, ...]:
+    whatsapp = min(share // 10, _MOST_OVER_WHATSAPP)
+    sms = share - whatsapp
+    brazil, mexico, long = sms * 2 // 5, sms // 7, max(1, sms * 3 // 100)
+    spanish, portuguese = (_SPANISH_NAMES, _MONTHS), (_PORTUGUESE_NAMES, _MESES)
+    in_spanish, in_portuguese = TEMPLATES
+    return (
+        _Kind("co", "+57300{:07d}", ANDINA, _SPANISH, *spanish, sms - brazil - mexico - long),
+        _Kind("mx", "+52551{:07d}", ANDINA, _SPANISH, *spanish, mexico),
+        _Kind("br", "+551198{:07d}", ATLANTICA, _PORTUGUESE, *portuguese, brazil),
+        _Kind("largo", "+57310{:07d}", ANDINA, (_LONG,), *spanish, long),
+        _Kind("wa-co", "+57320{:07d}", ANDINA, _SPANISH, *spanish, whatsapp - whatsapp // 3, in_spanish),
+        _Kind("wa-br", "+551196{:07d}", ATLANTICA, _PORTUGUESE, *portuguese, whatsapp // 3, in_portuguese),
+    )
+
+
+def _expected(kind: _Kind, to: str, text: str, params: Mapping[str, str | int | float], index: int) -> Expected:
+    if kind.template is None:
+        refused = kind.name == "co" and index < _REFUSED
+        return Expected(to, text.format(**params), kind.lane, refused=kind.lane if refused else "")
+    if index % _ABSENT_EVERY == 0:
+        return Expected(to, text.format(**params), kind.lane, refused=WHATSAPP)
+    return Expected(to, TEMPLATES[kind.template].format(**params), WHATSAPP)
 
 
 def _faulty(expected: dict[str, Expected]) -> Iterator[Job]:
@@ -161,8 +211,21 @@ def _again(jobs: list[Job]) -> list[Job]:
     return [derived, some]
 
 
-def _job(job_id: str, text: str) -> Job:
-    return Job(job_id=job_id, text=text, recipients=[], campaign=_CAMPAIGN, tenant=_TENANT, sender="89000")
+def _job(job_id: str, text: str, template: tuple[str, str] | None = None) -> Job:
+    """A job of SMS, or one of WhatsApp that ends as SMS for those who are not there."""
+    if template is None:
+        return Job(job_id=job_id, text=text, recipients=[], campaign=_CAMPAIGN, tenant=_TENANT, sender=_SENDER)
+    return Job(
+        job_id=job_id,
+        channel="whatsapp",
+        template=template[0],
+        language=template[1],
+        components=[Body([BodyText(f"{{{name}}}", parameter_name=name) for name in PLACEHOLDERS])],
+        fallback=(Content(text=text, sender=_SENDER),),
+        recipients=[],
+        campaign=_CAMPAIGN,
+        tenant=_TENANT,
+    )
 
 
 def _in_turns(lists: list[list[Job]]) -> Iterator[Job]:

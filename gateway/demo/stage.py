@@ -1,12 +1,9 @@
-"""What the demo plays on: a broker, a store, two simulated operators, and the gateway as its users run it."""
+"""What the demo plays on: a broker, a store, simulated operators and Meta, and the gateway as its users run it."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,15 +12,19 @@ from msgspec.structs import replace
 from gateway import config, topics
 from gateway.config import Config
 from gateway.demo.account import Operator
-from gateway.demo.script import ANDINA, ATLANTICA
-from gateway.embedded import EmbeddedBroker, EmbeddedStore
-from gateway.errors import GatewayError
+from gateway.demo.meta import NUMBER, Meta
+from gateway.demo.process import Gateway
+from gateway.demo.script import ANDINA, ATLANTICA, WHATSAPP, Script
+from gateway.embedded import EmbeddedBroker, EmbeddedStore, free_port
+from gateway.lane_config import Lane
+from gateway.simulators import WhatsAppSimulator
+from gateway.simulators.limits import TIERS
+from gateway.simulators.whatsapp import Quality
 from smpp.constants import CommandStatus
 from smpp.simulator import Account, Behaviour, Simulator
 
 PASSWORD = "tr0mb0n"  # noqa: S105 - of an operator that exists for half a minute
-_STOP_PATIENCE_S = 30.0
-_COMPLAINTS = (" ERROR ", " CRITICAL ", "Traceback ", "Warning:")
+_NEXT_TIER = TIERS["TIER_10K"]
 
 # Small where the defaults are made for a cluster; the embedded broker has no idempotence, wakes no waiting fetch, and lets
 # a group wait for half of its session timeout before the first assignment.
@@ -40,6 +41,12 @@ delay_partitions = 1
 
 [store]
 url = "{store}"
+
+[admin]
+port = {admin}
+
+[webhooks]
+port = {webhooks}
 
 [delay]
 rungs_s = [1, 5, 60]
@@ -64,6 +71,35 @@ rate = 500
 window = 100
 classes = ["bulk"]
 alphabets = ["gsm7", "gsm7-portuguese", "ucs2"]
+
+[lanes.atlantica.errors.ESME_RSYSERR]
+disposition = "retry"
+after_s = 4
+
+[portfolios.banco]
+limit = 2000
+
+[lanes.whatsapp]
+provider = "whatsapp"
+account = "banco"
+rate = 150
+slots = 6  # several have more to save up while the process is busy with SMS
+concurrency = 8
+classes = ["bulk"]
+poll_s = 1
+allow_private = true
+quality.red = 0.1
+
+[lanes.whatsapp.whatsapp]
+phone_number_id = "{number}"
+base_url = "http://127.0.0.1:{meta}"
+token_file = "password"
+app_secret_file = "password"
+verify_token_file = "password"
+
+[[routes]]
+channel = "whatsapp"
+lane = "whatsapp"
 
 [[routes]]
 prefix = "+57"
@@ -101,72 +137,61 @@ _ATLANTICA = Behaviour(
 class Stage:
     """Everything that runs while the demo does."""
 
-    def __init__(self, config_file: Path, loaded: Config, simulator: Simulator, gateway: Gateway) -> None:
+    def __init__(
+        self,
+        config_file: Path,
+        loaded: Config,
+        smsc: Simulator,
+        graph_api: WhatsAppSimulator,
+        meta: Meta,
+        gateway: Gateway,
+    ) -> None:
         self.config_file = config_file
         self.config = loaded
         self.gateway = gateway
-        self._simulator = simulator
+        self._smsc = smsc
+        self._graph_api = graph_api
+        self._meta = meta
 
     @property
-    def binds(self) -> int:
-        return sum(account.counts.binds for account in self._simulator.accounts.values())
+    def binds(self) -> tuple[int, int]:
+        """How many binds there are, and how many there have to be."""
+        wanted = sum(lane.slots for lane in self.config.lanes.values() if isinstance(lane, Lane))
+        return sum(account.counts.binds for account in self._smsc.accounts.values()), wanted
 
-    def refuse(self, numbers: Sequence[str]) -> None:
-        """Let every operator refuse some destinations for good."""
-        for account in self._simulator.accounts.values():
-            account.behaviour = replace(
-                account.behaviour, rejected=dict.fromkeys(numbers, int(CommandStatus.ESME_RINVDSTADR))
-            )
+    @property
+    def metrics(self) -> str:
+        """Where the gateway says how it is."""
+        return f"http://127.0.0.1:{self.config.admin.port}/metrics"
+
+    @property
+    def told(self) -> bool:
+        """Whether Meta has nothing more to say."""
+        return not self._meta.callbacks.pending
+
+    def refuse(self, script: Script) -> None:
+        """Let operators refuse some destinations for good."""
+        for lane, account in self._smsc.accounts.items():
+            rejected = dict.fromkeys(script.refused(lane), int(CommandStatus.ESME_RINVDSTADR))
+            account.behaviour = replace(account.behaviour, rejected=rejected)
+        self._meta.refuse(script.refused(WHATSAPP))
+
+    def rate(self, quality: Quality) -> None:
+        """Have Meta rate the number. Nobody is told: the gateway asks."""
+        self._meta.set_quality(NUMBER, quality)
+
+    def promote(self) -> None:
+        """Have Meta raise the limit of the portfolio to the next tier, and tell the gateway."""
+        self._graph_api.send(self._meta, self._meta.set_limit(_NEXT_TIER))
 
     def recover(self) -> None:
         """End the moment in which an operator could not take everything."""
-        account = self._simulator.accounts[ATLANTICA]
+        account = self._smsc.accounts[ATLANTICA]
         account.behaviour = replace(account.behaviour, errors={})
 
     def seen(self) -> dict[str, Operator]:
         """What each operator saw so far."""
-        return {name: _seen(account) for name, account in self._simulator.accounts.items()}
-
-
-class Gateway:
-    """The process `recado run --config FILE`. Its log goes to a file."""
-
-    def __init__(self, config_file: Path, log: Path) -> None:
-        self.log = log
-        self._command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config_file)]
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it and return at once. Ctrl-C does not reach it: it is stopped after what it works with has been asked."""
-        with self.log.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-
-    def check(self) -> None:
-        """Raise `GatewayError` with the end of its log if it has ended."""
-        if self._process is not None and self._process.returncode is not None:
-            end = "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
-            raise GatewayError(f"the gateway ended with exit code {self._process.returncode}\n{end}")
-
-    def complaints(self) -> list[str]:
-        """What a healthy gateway does not log."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [line for line in lines if any(sign in line for sign in _COMPLAINTS)]
-
-    async def stop(self) -> int:
-        """Ask it to stop (SIGTERM), kill it if it takes too long, and return its exit code. Again it does nothing more."""
-        assert self._process is not None, "the gateway was not started"
-        if self._process.returncode is None:
-            self._process.terminate()
-            try:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_STOP_PATIENCE_S):
-                        await self._process.wait()
-            finally:
-                if self._process.returncode is None:
-                    self._process.kill()
-        return await self._process.wait()
+        return {name: _seen(account) for name, account in self._smsc.accounts.items()} | {WHATSAPP: self._meta.seen()}
 
 
 @asynccontextmanager
@@ -177,22 +202,35 @@ async def build(doing: Callable[[str], None]) -> AsyncIterator[Stage]:
         doing("starting a Kafka-compatible broker and a Valkey store")
         broker = await stack.enter_async_context(EmbeddedBroker())
         store = await stack.enter_async_context(EmbeddedStore())
-        doing("starting two operators")
+        doing("starting two operators, and Meta's end of a WhatsApp number")
         accounts = [
             Account(name, PASSWORD, behaviour, record="full", first_id=first_id, seed=1)
             for name, behaviour, first_id in ((ANDINA, _ANDINA, 0xA0000), (ATLANTICA, _ATLANTICA, 7_000_000))
         ]
-        simulator = await stack.enter_async_context(Simulator(accounts))
+        smsc = await stack.enter_async_context(Simulator(accounts))
+        webhooks = free_port()
+        meta = Meta(PASSWORD, f"http://127.0.0.1:{webhooks}/hooks/{WHATSAPP}")
+        graph_api = await stack.enter_async_context(WhatsAppSimulator(meta))
         (folder / "password").write_text(PASSWORD)
         file = folder / "recado.toml"
-        file.write_text(CONFIG.format(bootstrap=broker.bootstrap, store=store.url, port=simulator.port))
+        file.write_text(
+            CONFIG.format(
+                bootstrap=broker.bootstrap,
+                store=store.url,
+                port=smsc.port,
+                number=NUMBER,
+                meta=graph_api.port,
+                webhooks=webhooks,
+                admin=free_port(),
+            )
+        )
         loaded = config.load(file)
         await topics.create(loaded)
         doing("starting the gateway, which joins its consumer groups and binds")
         gateway = Gateway(file, folder / "gateway.log")
         await gateway.start()
         stack.push_async_callback(gateway.stop)
-        yield Stage(file, loaded, simulator, gateway)
+        yield Stage(file, loaded, smsc, graph_api, meta, gateway)
 
 
 def _seen(account: Account) -> Operator:

@@ -87,6 +87,7 @@ class WorkerCollector(Collector):
             yield "recado_actions", (action, result), count
         for name, shared in worker.lanes.items():
             yield "recado_binds", (name,), shared.meter.binds
+            yield "recado_ledgers_lost", (name,), shared.meter.ledgers_lost
 
     def _of_webhooks(self) -> Iterator[Sample]:
         webhooks = self._worker.webhooks

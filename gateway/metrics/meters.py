@@ -22,6 +22,8 @@ class LaneMeter:
         """Parts."""
         self.binds = 0
         """How often a slot came up."""
+        self.ledgers_lost = 0
+        """Queues of which the store knew nothing any more, at a takeover or later."""
         self.round_trip = histogram("recado_provider_round_trip_seconds")
         self.waited = {class_: histogram("recado_queue_wait_seconds") for class_ in classes}
         self.paced = {class_: histogram("recado_pace_seconds") for class_ in classes}

@@ -128,6 +128,11 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             "class",
             "slot",
         ),
+        _counter(
+            "recado_ledgers_lost",
+            "Queues whose ledger was gone from the store: what of them had been written before, nobody knows.",
+            "lane",
+        ),
         _gauge("recado_jobs_backlog", "Jobs that are published and not taken in, of this worker's partitions."),
     ),
     "Binds": (
@@ -186,6 +191,16 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         _gauge("recado_whatsapp_recipients_used", "People that count against it now.", "portfolio"),
         _gauge("recado_whatsapp_recipients_left", "People that it may still reach; absent: any number.", "portfolio"),
         _counter("recado_whatsapp_recipients_denied", "Messages that had to wait for a place.", "portfolio"),
+        _gauge(
+            "recado_whatsapp_recipients_waiting",
+            "Messages that are queued and have no place yet; absent: any number.",
+            *("portfolio", "class"),
+        ),
+        _gauge(
+            "recado_whatsapp_recipients_short",
+            "Those of them that will have none within 24 hours, if the most urgent get theirs first; absent: any number.",
+            *("portfolio", "class"),
+        ),
     ),
     "Delay ladder": (
         _gauge("recado_delay_held", "Records in memory whose time has not come."),

@@ -30,6 +30,10 @@ def samples(conditions: Conditions, numbers: Iterable[tuple[str, Number]], now: 
         if number.recipients is not None:
             yield "recado_whatsapp_limit", (portfolio.name,), number.recipients
             yield "recado_whatsapp_recipients_left", (portfolio.name,), max(0, number.recipients - portfolio.used)
+            for class_, count in portfolio.short.items():
+                waiting = portfolio.waiting.get(class_, 0)
+                yield "recado_whatsapp_recipients_waiting", (portfolio.name, class_.value), waiting
+                yield "recado_whatsapp_recipients_short", (portfolio.name, class_.value), count
 
 
 def _templates(conditions: Conditions, accounts: set[str], now: float) -> Counter[tuple[str, str]]:

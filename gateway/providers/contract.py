@@ -6,7 +6,7 @@ message, so that one contract suite tests them all and the port (`http.py`) does
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -125,6 +125,8 @@ class Change(Struct, frozen=True):
     what: str
     value: str
     detail: str = ""
+    account: str = ""
+    """Of whom the provider says it, by an id of its own, where one address hears of several accounts."""
 
 
 class Reading(Struct):
@@ -156,7 +158,7 @@ class Provider(Protocol):
     """What `gateway/providers/*.py` implement; one instance serves one lane and holds its settings and secrets."""
 
     idempotent: bool
-    """Sending a message again under the same reference cannot reach the person twice."""
+    """Sending a message again cannot reach the person twice, at any attempt: what is UNKNOWN is tried again, after a while."""
     batch: int
     """The most messages that one request carries."""
 
@@ -200,6 +202,26 @@ class Provider(Protocol):
 
     def receive(self, hook: Hook) -> Reading:
         """Read a callback that was verified; raises `ValueError` for a body that is not what this provider sends at all."""
+        ...
+
+
+class Directory(Protocol):
+    """How a provider tells beforehand whom it reaches: the attribute `directory` of the few that do."""
+
+    per_s: float
+    """Questions a second that it takes, from all processes together."""
+    batch: int
+    """The most numbers in one question."""
+    reachable_s: float
+    """For how long it is believed of a number that it can be reached."""
+    unreachable_s: float
+
+    def ask(self, numbers: Sequence[str], token: str) -> Call:
+        """Build the question about numbers, at most `batch`; `token` is the grant's."""
+        ...
+
+    def read(self, reply: Reply) -> Collection[str] | Failure:
+        """Return those that can be reached, written like they were asked for, or why the answer does not say."""
         ...
 
 

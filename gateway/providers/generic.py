@@ -37,6 +37,8 @@ class Generic:
         self._answers = answers
         self._tokens = tokens
         self._callbacks = callbacks
+        status = vendor.callback.status if vendor.callback else None
+        self._by_own_id = status is not None and not status.reference
 
     def call(self, messages: Sequence[Message], token: str, now: float) -> Call:
         """Build one request; raises `Unsendable`, and `ValueError` for messages that are not of one `group`."""
@@ -47,7 +49,8 @@ class Generic:
         self._requests.build((message,), "", 0.0)
 
     def own_id(self, message: Message) -> str:
-        return ""
+        """Return our id of a message, where callbacks carry it and no reference beside it."""
+        return self._answers.own_id(message) if self._by_own_id else ""
 
     def group(self, message: Message) -> tuple[str, ...]:
         """Return what messages must have in common to share a request: what stands once in it, such as one text for all."""
@@ -94,6 +97,9 @@ def compile_vendor(reader: Reader, raw: object, account: Account, path: str) -> 
     answers = Answers(compiler, vendor.reply, f"{path}.reply", vendor.request.batch)
     tokens = Tokens(compiler, vendor.oauth2, f"{path}.oauth2") if vendor.oauth2 else None
     callbacks = Callbacks(compiler, vendor.callback, f"{path}.callback", vendor.channel) if vendor.callback else None
+    if vendor.idempotent and "reference.once" not in requests.names:
+        what = "needs an id that stays the same when a message is sent again"
+        reader.add(f"{path}.idempotent", what, "let [request] carry {reference.once}")
     for name in compiler.constants.unused():
         if name != "callback":
             reader.add(f"{path}.{name}", "is used nowhere", "remove it from the lane, or check how its name is written")

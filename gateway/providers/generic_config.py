@@ -104,6 +104,8 @@ class Request(Struct, frozen=True, kw_only=True):
     max_octets: Annotated[int, Meta(ge=0, description="octets of the text in UTF-8, or 0 for any number")] = 0
     max_reference: Annotated[int, Meta(ge=0, description="characters, or 0 for any number")] = 0
     """Of a longer one there is none: `{reference?}` is left out."""
+    needs: tuple[Name, ...] = ()
+    """Placeholders of which a message must have at least one, where each of them may be left out."""
     ttl_s: Annotated[tuple[int, int], Meta(description="the least and the most seconds that the provider takes")] = (
         1,
         30 * 86_400,
@@ -245,7 +247,7 @@ class Vendor(Struct, frozen=True, kw_only=True):
     callback: Callback | None = None
     channel: Literal["sms", "email", "voice", "rcs", "whatsapp"] = "sms"
     idempotent: bool = False
-    """A message sent again under the same reference cannot reach the person twice: only if the contract says so."""
+    """A message sent again under the same `{reference.once}` cannot reach the person twice: only if the contract says so."""
 
 
 class Account(Struct, frozen=True, kw_only=True):

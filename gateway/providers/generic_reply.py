@@ -177,6 +177,10 @@ class Answers:
             for message, found, refusals, about in zip(messages, mine, lost, unnamed, strict=True)
         ]
 
+    def own_id(self, message: Message) -> str:
+        """Return the id of a message where the provider takes ours, else an empty text."""
+        return self._own_id.text(self._filler.fill(message, 0.0)) or ""
+
     def _sum(self, message: Message, mine: Sequence[Document], lost: Sequence[Document], reply: Reply) -> Result | None:
         outcomes = [self._outcome(message, result, reply) for result in mine]
         outcomes += [self._failure(result, reply) for result in lost]
@@ -194,8 +198,8 @@ class Answers:
             if judged != "accepted":
                 return judged
         id_ = text_in(self._id, result)
-        if not id_ and self._shape.own_id:
-            id_ = self._own_id.text(self._filler.fill(message, 0.0)) or ""
+        if not id_:
+            id_ = self.own_id(message)
         if not id_:
             return self._silent(reply)
         return Accepted(id_, held=bool(self._held) and all(test(result) for test in self._held))

@@ -198,7 +198,7 @@ class Fields:
 
 
 class Requests:
-    """Builds the requests of one lane; keeps nothing of a message."""
+    """Builds the requests of one lane; keeps nothing of a message. `names` are those that messages fill in."""
 
     def __init__(self, compiler: Compiler, request: Request, where: str, *, with_token: bool) -> None:
         self._request = request
@@ -212,16 +212,16 @@ class Requests:
         outer |= self._body.outer if self._body else set()
         outer |= self._signer.names if self._signer else set()
         self._outer = sorted(outer - {"token"})
-        names = outer | (self._body.inner if self._body else set())
+        self.names = outer | (self._body.inner if self._body else set())
         self._filler = Filler(
-            names,
+            self.names,
             compiler.account.sender,
             ttl_s=request.ttl_s,
             alphabet={str(kind): word for kind, word in request.alphabet.items()},
             max_reference=request.max_reference,
         )
         self._check(compiler, request, where)
-        if with_token != ("token" in names):
+        if with_token != ("token" in self.names):
             what, remedy = ("is used nowhere", 'such as headers = { authorization = "Bearer {token}" }')
             if not with_token:
                 what, remedy = ("has nothing to come from", "add [oauth2]")
@@ -233,6 +233,8 @@ class Requests:
         for message in messages:
             self._check_text(message)
             values = self._filler.fill(message, now)
+            if self._request.needs and all(values[name] is None for name in self._request.needs):
+                raise Unsendable("content", f"the message has no {' and no '.join(self._request.needs)}")
             values["token"] = token
             every.append(values)
         first = every[0]
@@ -279,6 +281,8 @@ class Requests:
             compiler.reader.add(f"{where}.form", "stands beside json", "a request has one body")
         if request.method == "GET" and (request.json is not None or request.form is not None):
             compiler.reader.add(f"{where}.method", "GET has no body", "use query, or POST")
+        for name in sorted(set(request.needs) - self.names):
+            compiler.reader.add(f"{where}.needs", f"names {{{name}}}, which stands nowhere", "use it, or take it out")
         if request.batch > 1 and not request.each:
             compiler.reader.add(
                 f"{where}.batch", "needs a list in the body", 'name it: each = "messages", or "$" for the body itself'

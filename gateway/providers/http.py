@@ -14,20 +14,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from yarl import URL
 
 from gateway.errors import Disposition
 from gateway.http_lane_config import HttpSettings
 from gateway.inbox import Inbox
 from gateway.model import Message
-from gateway.providers.contract import PUT_BACK, Failure, Provider, Reply, Result, Unsendable
+from gateway.providers.contract import PUT_BACK, Directory, Failure, Provider, Reply, Result, Scope, Unsendable
 from gateway.providers.http_client import BadURL, HttpClient, NoAnswer, NotSent
 from gateway.providers.http_grant import Grants, backoff
 from gateway.providers.http_queue import Taken, Waiting
+from gateway.providers.http_reach import UNREACHABLE, Reach
 
 log = logging.getLogger("gateway.http")
 
-
+_NO_ANSWER = Failure(Disposition.UNKNOWN, "no-answer")
+_WRONG_NUMBER = (Disposition.REROUTE, Scope.RECIPIENT)
 _GATHER_S = 0.003
 """Answers come one by one; a turn of the dispatcher costs as much for one as for ten, and a request takes far longer."""
 
@@ -47,15 +50,20 @@ class HttpAnswer(Struct, gc=False, eq=False):
 
 
 class HttpLane:
-    """What all slots of a lane in this process share: its connections, its grant and its provider."""
+    """What all slots of a lane in this process share: its connections, its grant, its provider and whom that reaches.
 
-    def __init__(self, name: str, account: str, provider: Provider, settings: HttpSettings) -> None:
+    `slots` are those of the lane in all processes.
+    """
+
+    def __init__(self, name: str, account: str, provider: Provider, settings: HttpSettings, slots: int = 1) -> None:
         self.name = name
         self.account = account
         self.provider = provider
         self.settings = settings
         self.client = HttpClient(name, settings)
         self.grants = Grants(name, provider, self.client, settings)
+        directory: Directory | None = getattr(provider, "directory", None)
+        self.reach = Reach(name, directory, self.client, self.grants, settings, slots) if directory else None
 
 
 class HttpPort:
@@ -71,11 +79,13 @@ class HttpPort:
         self._provider = shared.provider
         self._client = shared.client
         self._grants = shared.grants
+        self._reach = shared.reach
         self._settings = shared.settings
         self._inbox = inbox
         self._on_bound = on_bound
         self._window = shared.settings.concurrency * shared.provider.batch
         self._waiting = Waiting(shared.provider.batch)
+        self._unsure: list[Taken] = []  # the provider is asked whether it reaches them
         self._idle: list[asyncio.Future[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._answers: list[HttpAnswer] = []  # of this turn of the loop
@@ -110,6 +120,8 @@ class HttpPort:
         self._down = ""
         self._client.open()
         self._grants.open(self._up)
+        if self._reach is not None:
+            self._reach.open(self._told)
         self.set_window(self._window)
         self._up()
 
@@ -124,14 +136,7 @@ class HttpPort:
         """Take messages, at most `room`, to be written as soon as there is a worker for them."""
         assert len(messages) <= self.room
         self.in_flight += len(messages)
-        self._line_up(messages)
-        idle = self._idle
-        wanted = self._waiting.requests
-        while wanted and idle:
-            worker = idle.pop()
-            if not worker.done():
-                worker.set_result(None)
-                wanted -= 1
+        self._line_up(self._reached(messages))
 
     async def close(self) -> None:
         """Put back what is not written, wait for the answers to what is, disconnect.
@@ -151,8 +156,11 @@ class HttpPort:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._reach is not None:
+            await self._reach.close(self._told)
         await self._grants.close(self._up)
         await self._client.close()
+        self._flush()
 
     # The workers.
 
@@ -195,7 +203,8 @@ class HttpPort:
         """Make the request for messages and read its answer.
 
         Without an answer it is made once more where the same reference cannot reach the person twice: mostly a connection was
-        closed under it. An answer to that one is about the first as well only if it says "accepted".
+        closed under it. An answer to that one is about the first as well only if it says "accepted". What is still in doubt
+        then is tried again in its time.
         """
         provider = self._provider
         try:
@@ -207,9 +216,7 @@ class HttpPort:
             results = await self._granted(messages)
         except (NotSent, Unsendable) as error:
             raise NoAnswer("twice") from error
-        return [
-            Failure(Disposition.UNKNOWN, "no-answer") if isinstance(result, Failure) else result for result in results
-        ]
+        return [_NO_ANSWER if isinstance(result, Failure) else result for result in results]
 
     async def _granted(self, messages: list[Message]) -> Sequence[Result]:
         """Make a request with the lane's grant, if it has one; a 401 was not accepted, and asks for a new one."""
@@ -248,20 +255,41 @@ class HttpPort:
         # Its words may quote a message.
         log.critical("a provider broke lane=%s error=%s", self.lane, type(error).__name__)
 
+    def _reached(self, messages: list[Taken]) -> list[Taken]:
+        """Return what can be written now: whom the provider does not reach is refused, whom it is asked about stays here."""
+        if self._reach is None:
+            return messages
+        said = [(taken, self._reach.of(taken[0].to)) for taken in messages]
+        self._unsure += [taken for taken, known in said if known is None]
+        self._refuse([taken for taken, known in said if known is False], UNREACHABLE)
+        return [taken for taken, known in said if known]
+
+    def _told(self) -> None:
+        """Look again at those about whom the provider was asked."""
+        unsure, self._unsure = self._unsure, []
+        self._line_up(self._reached(unsure))
+
     def _line_up(self, messages: list[Taken]) -> None:
-        """Let messages wait in the company that they may share a request with."""
+        """Let messages wait in the company that they may share a request with, and wake who makes the requests."""
         waiting = self._waiting
         if self._provider.batch == 1:
             for taken in messages:
                 waiting.add(None, taken)
-            return
-        for taken in messages:
-            try:
-                group = self._provider.group(taken[0])
-            except Exception as error:
-                self._refuse([taken], _rejected(self._unsendable(error)))
-            else:
-                waiting.add(group, taken)
+        else:
+            for taken in messages:
+                try:
+                    group = self._provider.group(taken[0])
+                except Exception as error:
+                    self._refuse([taken], _rejected(self._unsendable(error)))
+                else:
+                    waiting.add(group, taken)
+        idle = self._idle
+        wanted = waiting.requests
+        while wanted and idle:
+            worker = idle.pop()
+            if not worker.done():
+                worker.set_result(None)
+                wanted -= 1
 
     # What became of messages.
 
@@ -270,13 +298,14 @@ class HttpPort:
             log.critical("results do not match their messages lane=%s", self.lane)
             self._in_doubt(taken)
             return
-        for (_, context), result in zip(taken, results, strict=True):
+        for (message, context), result in zip(taken, results, strict=True):
             if not isinstance(result, Failure):
                 self._answer(HttpAnswer(context, result.id))
             elif result.disposition is Disposition.UNKNOWN:
-                self._inbox.unanswered.append(context)
-                self._inbox.wake.set()
+                self._doubt(context, result)
             else:
+                if self._reach is not None and (result.disposition, result.scope) == _WRONG_NUMBER:
+                    self._reach.refused(message.to)
                 self._answer(HttpAnswer(context, "", result))
         self._landed(len(taken))
 
@@ -286,9 +315,20 @@ class HttpPort:
         self._landed(len(taken))
 
     def _in_doubt(self, taken: Sequence[Taken]) -> None:
-        self._inbox.unanswered.extend([context for _, context in taken])
-        self._inbox.wake.set()
+        for _, context in taken:
+            self._doubt(context, _NO_ANSWER)
         self._landed(len(taken))
+
+    def _doubt(self, context: Any, why: Failure) -> None:
+        """Nobody knows what became of a message: its class decides.
+
+        Where sending it again cannot reach the person twice there is nothing to decide: it is tried again, after a while.
+        """
+        if self._provider.idempotent:
+            self._answer(HttpAnswer(context, "", replace(why, disposition=Disposition.RETRY)))
+        else:
+            self._inbox.unanswered.append(context)
+            self._inbox.wake.set()
 
     def _sift(self, taken: list[Taken], error: Unsendable) -> None:
         """Refuse what cannot be sent and let the others wait again: one message must not fail its company."""
@@ -307,7 +347,8 @@ class HttpPort:
 
     def _put_back(self) -> None:
         """Hand back what is not written. Whoever puts back puts in front: the last one first."""
-        self._refuse(self._waiting.clear()[::-1], PUT_BACK)
+        unsure, self._unsure = self._unsure, []
+        self._refuse([*self._waiting.clear(), *unsure][::-1], PUT_BACK)
 
     def _answer(self, answer: HttpAnswer) -> None:
         if not self._answers:
@@ -315,9 +356,10 @@ class HttpPort:
         self._answers.append(answer)
 
     def _flush(self) -> None:
-        self._inbox.answers.append(self._answers)
-        self._answers = []
-        self._inbox.wake.set()
+        if self._answers:
+            self._inbox.answers.append(self._answers)
+            self._answers = []
+            self._inbox.wake.set()
 
     def _landed(self, count: int) -> None:
         self.in_flight -= count

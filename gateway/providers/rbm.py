@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.errors import Disposition
-from gateway.model import EventStatus, Message
+from gateway.model import EventStatus, Inbound, Message
 from gateway.providers import signatures
 from gateway.providers.contract import (
     Accepted,
@@ -34,26 +34,23 @@ from gateway.providers.contract import (
     Unsigned,
 )
 from gateway.providers.hooks import inbound, parse, plus, unix
+from gateway.providers.rbm_directory import RbmDirectory
 from gateway.providers.replies import (
     REJECTED,
     REROUTE_PERSON,
-    RETRY,
     Rules,
     by_status,
     failure,
     read_json,
 )
 from gateway.providers.requests import check_text, post_form, seconds_left, stable_id
+from gateway.quantities import Ttl
 from gateway.tables import Contradiction, Secret
 
 # HTTP statuses of answers, and events that are failures. What is not listed goes by what the HTTP status means (by_status).
 ERRORS: Rules = {
     "400": REJECTED,  # bad payload, or a feature that the handset lacks
     "404": REROUTE_PERSON,  # not reachable by RCS, or the agent is not launched at that operator
-    "500": RETRY,  # sending again under the same id cannot reach the person twice
-    "502": RETRY,
-    "503": RETRY,
-    "504": RETRY,
     "TTL_EXPIRATION_REVOKED": REROUTE_PERSON,  # revoked: another channel cannot make it two
     # It may still arrive: another channel could make it two.
     "TTL_EXPIRATION_REVOKE_FAILED": (Disposition.UNKNOWN, Scope.RECIPIENT),
@@ -65,6 +62,8 @@ _EVENTS: Mapping[str, EventStatus] = {
     "TTL_EXPIRATION_REVOKED": EventStatus.EXPIRED,
     "TTL_EXPIRATION_REVOKE_FAILED": EventStatus.SUBMITTED,
 }
+# What a person has chosen in the conversation itself (reference/rest/v1/UserEvent.EventType).
+_CHOICES: Mapping[str, str] = {"UNSUBSCRIBE": "opt_out", "SUBSCRIBE": "opt_in"}
 # That somebody is typing is nobody's business here.
 _IGNORED = frozenset(("IS_TYPING",))
 
@@ -88,6 +87,12 @@ class RbmSettings(Struct, frozen=True, kw_only=True):
     client_token: Secret = Secret("")
     # Of messages that name none; an agent with several uses must name one.
     traffic_type: Literal["", "AUTHENTICATION", "TRANSACTION", "PROMOTION", "SERVICEREQUEST", "ACKNOWLEDGEMENT"] = ""
+    # How often a second it may be asked whom the agent reaches, by all processes together: 600 times a minute. 0: never, and
+    # the answer to a message tells. Then for how long an answer is believed.
+    look_ups_per_s: Annotated[float, Meta(ge=0, le=1000, description="from 0 to 1000; 0 for none")] = 10
+    reachable_s: Ttl = 86_400
+    unreachable_s: Ttl = 21_600
+    # Of the region whose numbers the lane has: a look-up takes those of one region, at its own address.
     base_url: str = "https://rcsbusinessmessaging.googleapis.com"
     token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 
@@ -155,6 +160,7 @@ class _Event(Struct, rename="camel"):
     """An event of a person or of the server, or a message from a person, told apart by what they have."""
 
     event_type: str = ""
+    event_id: str = ""
     message_id: str = ""
     agent_id: str = ""
     sender_phone_number: str = ""
@@ -185,6 +191,17 @@ class Rbm:
         self._settings = settings
         self._key = _load(settings.private_key)
         self._agent = quote(settings.agent_id, safe="")
+        self.directory = (
+            RbmDirectory(
+                settings.base_url,
+                settings.agent_id,
+                per_s=settings.look_ups_per_s,
+                reachable_s=settings.reachable_s,
+                unreachable_s=settings.unreachable_s,
+            )
+            if settings.look_ups_per_s
+            else None
+        )
 
     def group(self, message: Message) -> Hashable:
         return None
@@ -229,7 +246,7 @@ class Rbm:
         return Call("POST", url, headers, body)
 
     def read(self, messages: Sequence[Message], reply: Reply) -> list[Result]:
-        """5xx is RETRY: the id makes it safe. 2xx without the message's name is UNKNOWN, like everywhere."""
+        """5xx and 2xx without the message's name are UNKNOWN, like everywhere; the id makes it safe to try again."""
         ours = stable_id(messages[0], once=True)
         if 200 <= reply.status < 300:
             sent = read_json(_decode_sent, reply.body)
@@ -286,6 +303,8 @@ class Rbm:
         reading = Reading()
         if not event.event_type:
             _take_message(reading, event)
+        elif choice := _CHOICES.get(event.event_type):
+            reading.inbound.append(_from_person(event, event.event_id, kind=choice))
         elif status := _EVENTS.get(event.event_type):
             rule = ERRORS.get(event.event_type)
             why = Failure(rule[0], event.event_type, scope=rule[1]) if rule else None
@@ -309,17 +328,26 @@ def _take_message(reading: Reading, event: _Event) -> None:
     elif event.text is None:
         reading.unknown.append("message")
         return
-    reading.inbound.append(
-        inbound(
-            event.message_id,
-            from_=plus(event.sender_phone_number),
-            to=event.agent_id,
-            text=text,
-            kind=kind,
-            channel="rcs",
-            at=unix(event.send_time),
-            data=data,
-        )
+    reading.inbound.append(_from_person(event, event.message_id, kind=kind, text=text, data=data))
+
+
+def _from_person(
+    event: _Event,
+    inbound_id: str,
+    *,
+    kind: str,
+    text: str = "",
+    data: Mapping[str, str | int | float | bool | None] | None = None,
+) -> Inbound:
+    return inbound(
+        inbound_id,
+        from_=plus(event.sender_phone_number),
+        to=event.agent_id,
+        text=text,
+        kind=kind,
+        channel="rcs",
+        at=unix(event.send_time),
+        data=data,
     )
 
 

@@ -50,7 +50,6 @@ _PAUSE_TEMPLATE = Rule(Disposition.HOLD, Scope.TEMPLATE)
 _STOP = Rule(Disposition.STOP, Scope.LANE)
 _REJECTED = Rule(Disposition.REJECTED, Scope.RECIPIENT)
 _REJECTED_BY_TEMPLATE = Rule(Disposition.REJECTED, Scope.TEMPLATE)
-_ELSEWHERE = Rule(Disposition.REROUTE, Scope.RECIPIENT)
 
 # META/support/error-codes: "build your error handling around code values". The HTTP status of a code has varied between
 # versions and is not looked at. Seconds are how long to wait, or to pause, when Meta does not say.
@@ -110,16 +109,16 @@ RULES: Mapping[int, Rule] = {
     132005: _REJECTED_BY_TEMPLATE,
     132012: _REJECTED_BY_TEMPLATE,
     132018: _REJECTED_BY_TEMPLATE,
-    # Not on WhatsApp, perhaps elsewhere.
-    130403: _ELSEWHERE,
-    130472: _ELSEWHERE,
-    130497: _ELSEWHERE,
-    131026: _ELSEWHERE,
-    131047: _ELSEWHERE,  # the service window is closed: only a template goes
-    131062: _ELSEWHERE,
-    137000: _ELSEWHERE,
-    131049: Rule(Disposition.REROUTE, Scope.MARKETING, 24 * 3600.0),
-    131050: Rule(Disposition.REROUTE, Scope.MARKETING),  # the person stopped marketing
+    # Not on WhatsApp, perhaps on another channel: another number of ours would be told the same, or should not even ask.
+    130403: _REJECTED,
+    130472: _REJECTED,
+    130497: _REJECTED,
+    131026: _REJECTED,
+    131047: _REJECTED,  # the service window is closed: only a template goes
+    131062: _REJECTED,
+    137000: _REJECTED,
+    131049: Rule(Disposition.REJECTED, Scope.MARKETING, 24 * 3600.0),
+    131050: Rule(Disposition.REJECTED, Scope.MARKETING),  # the person stopped marketing
 }
 
 _METERED = frozenset({4, 80007})
@@ -137,6 +136,10 @@ class WhatsAppSettings(Struct, frozen=True, kw_only=True):
     verify_token: Secret
     base_url: str = "https://graph.facebook.com"
     version: Annotated[str, Meta(pattern=r"^v[0-9]+\.[0-9]+\Z", description='such as "v23.0"')] = "v23.0"
+    # Its WhatsApp business account, where an app has several: one address hears of them all, and templates are an account's.
+    waba_id: Annotated[
+        str, Meta(pattern=r"^[0-9]*\Z", description="digits: the account's id; empty while there is one")
+    ] = ""
 
 
 class _Sent(Struct):

@@ -17,7 +17,7 @@ Meta keeps it from us, their business-scoped id (in `data.user_id` in any case);
 | opt_out, opt_in | what Meta says of it | category |
 | unsupported | | type, code |
 
-What concerns no single message comes out as `Change`:
+What concerns no single message comes out as `Change`, with the id of the business account that Meta said it of:
 
 | subject | what | value (detail) |
 |---|---|---|
@@ -83,7 +83,8 @@ def read(body: bytes, failure_of: FailureOf) -> Reading:
                 if name in {"messages", "user_preferences"}:
                     _read_messages(wire.decode_messages(update.value), reading, failure_of)
                 elif (reader := _READERS.get(name)) is not None:
-                    reading.changes += reader(update.value, entry.id)
+                    changes = reader(update.value, entry.id)
+                    reading.changes += [msgspec.structs.replace(change, account=entry.id) for change in changes]
                 else:
                     reading.unknown.append(f"field:{name[:64]}")
             except (ValueError, RecursionError):

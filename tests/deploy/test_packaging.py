@@ -207,6 +207,16 @@ def test_the_probes_ask_where_it_answers() -> None:
         assert CONTAINER[probe]["httpGet"] == {"path": "/healthz", "port": "admin"}
 
 
+def test_who_may_come_to_a_pod_comes_to_ports_that_there_are() -> None:
+    """By their names, and each from somewhere: a rule without a place is for everybody."""
+    spec = MANIFESTS["NetworkPolicy"]["spec"]
+    assert spec["podSelector"]["matchLabels"] == MANIFESTS["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert spec["policyTypes"] == ["Ingress"]
+    named = [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
+    assert named == [port["name"] for port in CONTAINER["ports"]]
+    assert all(rule["from"] for rule in spec["ingress"])
+
+
 def test_the_manifests_mean_the_same_pods() -> None:
     """Selectors fit the labels, and the autoscaler scales what there is, to no more pods than there are slots."""
     labels = MANIFESTS["StatefulSet"]["spec"]["template"]["metadata"]["labels"]

@@ -157,6 +157,29 @@ async def test_a_template_that_meta_pauses_waits_while_others_go(stage: Stages, 
         assert received(meta.record, sent | first | others) == dict.fromkeys(sent | first | others, 1)
 
 
+async def test_what_a_callback_says_of_a_template_holds_its_messages(stage: Stages) -> None:
+    """132015 as the failure of an accepted message, as the answer would have: those behind it wait, on every worker."""
+    first, sent, others = people("first", 1), people("j", 20, 100), people("others", 20, 200)
+    templates = {TEMPLATE: TemplateState(held=1.0, held_s=0.05, held_dropped=1.0), OTHER: TemplateState()}
+    of_template = "account:waba/template:payment_due/es_MX"
+    async with on_whatsapp(stage, templates=templates, lane={"slots": 2}) as meta:
+        site = meta.site
+        async with site.worker("a") as a, site.worker("b") as b:
+            await site.until(lambda: len(a.slots.slots) == len(b.slots.slots) == 1)
+            await site.publish(reminder("first", first.values()))
+            await site.tally.until_ended(first)
+            [failed] = site.tally.of("first:0")[1:]
+            assert (failed.status, failed.error_code) == (EventStatus.FAILED, "132015")
+            for worker in (a, b):
+                await site.until(
+                    lambda worker=worker: worker.meta.board.conditions.fact(of_template, "refused") is not None
+                )
+            await site.publish(reminder("j", sent.values()), reminder("others", others.values(), template="welcome"))
+            await site.tally.until_ended(others)
+            await site.until(lambda: sum(w.publisher.counts["wa", "bulk", "deferred"] for w in (a, b)) == len(sent))
+            assert received(meta.record, sent) == {}
+
+
 async def test_what_a_paused_template_holds_may_take_the_next_step(stage: Stages) -> None:
     """`templates = "next"`: the one that found out, what follows it, and what has no plan fails."""
     smsc = smpp.Account("alpha", PASSWORD)

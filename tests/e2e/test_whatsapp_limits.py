@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 import pytest
 from redis.asyncio import Redis
 
-from gateway.model import EventStatus
+from gateway.model import EventStatus, TrafficClass
 from gateway.number import Number
+from gateway.shortage import is_news
 from gateway.simulators import Behaviour, Limits, TemplateState
 from gateway.simulators.record import max_distinct
 from tests.support.arrivals import looking_closely
@@ -195,6 +196,30 @@ async def test_a_place_is_given_back_by_a_failure_and_kept_by_a_delivery(stage: 
         assert {*received(meta.record, late).values()} == {1}
         assert await redis.zcard(places) == PEOPLE
         assert not meta.record.counts.refused.keys() - {"131026"}
+
+
+async def test_passwords_have_the_last_places_and_who_has_none_is_said(stage: Stages) -> None:
+    """Both are queued, and more than fit: all passwords go, the rest of the places is bulk's, and an event says what is left."""
+    otp, bulk = people("otp", PEOPLE - 50), people("bulk", 200, 1000)
+    async with on_whatsapp(stage, limits=SMALL, limit=PEOPLE, lane={"rate": 100}) as meta, meta.site.worker() as worker:
+        site = meta.site
+        portfolio = worker.meta.portfolios["andina"]
+        await site.publish(reminder("otp", otp.values(), **{"class": "otp"}))
+        await site.until(lambda: len(meta.record) > 0)
+        await site.publish(reminder("bulk", bulk.values()))
+
+        def said() -> list[tuple[str | None, int]]:
+            events = site.tally.events.values()
+            return [(event.class_, event.recipients) for event in events if event.status is EventStatus.SHORT]
+
+        await site.tally.until_ended(otp)
+        await site.until(lambda: len(received(meta.record, bulk)) == 50)
+        await site.until(lambda: portfolio.short[TrafficClass.BULK] == 150)
+        await site.tally.until(lambda: [count for _, count in said() if not is_news(count, 150)] != [])
+        assert site.tally.ends(otp) == {EventStatus.DELIVERED: len(otp)}
+        assert {class_ for class_, _ in said()} == {"bulk"}
+        assert portfolio.used == PEOPLE
+        assert not meta.record.counts.refused
 
 
 KINDS = (("refused", 50, 1000), ("failed", 50, 2000), ("sent", PEOPLE, 0), ("late", 5, 3000))

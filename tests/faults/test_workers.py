@@ -48,6 +48,31 @@ async def test_a_worker_that_is_killed_comes_back_and_all_stop_as_one(stage: Sta
         gateway.assert_clean_log()
 
 
+async def test_a_worker_that_was_drained_leaves_its_slots_to_the_others_until_a_reload(stage: Stages) -> None:
+    """SIGTERM to it alone, as `POST /drain` does it: nobody starts it again unasked, and nothing waits for it."""
+    account = Account("alpha", PASSWORD, Behaviour(latency_s=0.01, receipt_delay_s=0.1))
+    async with (
+        Simulator([account]) as smsc,
+        stage(lanes={"alpha": lane(smsc.port, binds=2)}) as site,
+        site.process("a", "--workers", "2") as gateway,
+    ):
+        await site.until(lambda: account.counts.binds == 2)
+        first, second = workers(gateway)
+        second.terminate()
+        await site.until(lambda: "was drained, stays down until a reload" in gateway.log_text())
+        await site.until(lambda: account.counts.binds == 2)
+        sent = await send(site, "one", 0)
+        await site.tally.until_ended(sent)
+        assert workers(gateway) == [first]
+        gateway.hang_up()
+        await site.until(lambda: len(workers(gateway)) == 2)
+        sent |= await send(site, "two", 1000)
+        assert await closes(site, account, sent) == 0
+        gateway.terminate()
+        assert await gateway.wait() == 0
+        gateway.assert_clean_log()
+
+
 async def test_workers_whose_parent_is_killed_drain_and_end(stage: Stages) -> None:
     """However the parent went, nobody is left; what was accepted has been told."""
     account = Account("alpha", PASSWORD, Behaviour(latency_s=0.05, receipt_delay_s=0.1))

@@ -255,10 +255,30 @@ async def test_the_health_of_owned_numbers_is_asked_for(store_url: str, namespac
 
 
 @pytest.mark.usefixtures("quickly")
+async def test_a_number_that_is_given_up_while_it_is_asked_is_not_complained_of(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its connections are closed then, by ourselves: at a stop, or when another process takes the slot."""
+    numbers = Numbers(GatewayError("closed"))
+    owned: list[Polled] = []
+
+    async def given_up(call: Call) -> Reply:
+        owned.clear()
+        return await numbers.call(call)
+
+    owned.append(Polled("alpha", numbers.provider, given_up, OURS))
+    async with processes(store_url, namespace, 1) as (one,), running(Poll(one.board, lambda: list(owned), 0.0).run()):
+        await until(lambda: bool(numbers.asked))
+        await asyncio.sleep(0.05)
+    assert "cannot be asked for" not in caplog.text
+
+
+@pytest.mark.usefixtures("quickly")
 async def test_a_number_that_does_not_answer_is_complained_of_once(
     store_url: str, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Until it answers again; what was known stays."""
+    caplog.set_level(logging.INFO, "gateway.conditions")
     numbers = Numbers(
         Reply(200, {}, HEALTH),
         *[GatewayError("connection refused"), Reply(400, {}, b"{}"), Reply(200, {}, b"garbage")],
@@ -270,3 +290,38 @@ async def test_a_number_that_does_not_answer_is_complained_of_once(
         assert one.quality == "RED"
     assert caplog.text.count("cannot be asked for") == 1
     assert caplog.text.count("known again") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ([Change("number:1065", "quality", "RED")], "WARNING"),
+        ([Change("number:1065", "quality", "RED"), Change("number:1065", "quality", "YELLOW")], "INFO"),
+        ([Change("number:1065", "quality", "YELLOW"), Change("number:1065", "quality", "GREEN")], "INFO"),
+        ([Change("number:1065", "quality", "GREEN"), Change("number:1065", "quality", "YELLOW")], "WARNING"),
+        ([Change("number:1065", "quality", "UNKNOWN")], "INFO"),
+        ([Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE")], "WARNING"),
+        ([Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE"), Change(TEMPLATE, "status", "APPROVED")], "INFO"),
+        ([Change(TEMPLATE, "status", "FLAGGED", "NONE")], "WARNING"),
+        ([Change(TEMPLATE, "category", "MARKETING", "UTILITY")], "WARNING"),
+        ([Change(TEMPLATE, "category", "UTILITY", "MARKETING")], "INFO"),
+        ([Change("portfolio", "limit", "TIER_2K")], "INFO"),
+        ([Change("portfolio", "limit", "TIER_2K"), Change("portfolio", "limit", "10000")], "INFO"),
+        ([Change("portfolio", "limit", "TIER_UNLIMITED"), Change("portfolio", "limit", "TIER_100K")], "WARNING"),
+        ([Change("portfolio", "limit", "TIER_250"), Change("portfolio", "limit", "-1")], "INFO"),
+        ([Change("number:1065", "throughput", "HIGH"), Change("number:1065", "throughput", "STANDARD")], "WARNING"),
+        ([Change("number:1065", "throughput", "STANDARD"), Change("number:1065", "throughput", "HIGH")], "INFO"),
+        ([Change("account:1", "ban", "DISABLE")], "WARNING"),
+        ([Change("account:1", "ban", "DISABLE"), Change("account:1", "ban", "REINSTATE")], "INFO"),
+        ([Change("account:1", "restriction", "RESTRICTED_BIZ_INITIATED_MESSAGING")], "WARNING"),
+    ],
+)
+async def test_bad_news_are_warnings_and_good_ones_are_not(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture, said: list[Change], level: str
+) -> None:
+    """What holds something up, or is worse than it was."""
+    caplog.set_level(logging.INFO, "gateway.conditions")
+    async with processes(store_url, namespace, 1) as (one,):
+        for n, change in enumerate(said):
+            one.board.changed([change], OURS, time.time() + n)
+    assert caplog.records[-1].levelname == level

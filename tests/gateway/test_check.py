@@ -99,6 +99,36 @@ def test_what_looks_unintended_is_a_warning(text: str, path: str) -> None:
     assert warnings_of(text) == [path]
 
 
+ADMIN = "[admin]\nport = 9464\n"
+TOKEN = 'token_env = "PW"\n'
+HEARS = "[webhooks]\nport = 8080\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "paths"),
+    [
+        (ADMIN, []),
+        (ADMIN + 'host = "127.0.0.8"', []),
+        (ADMIN + 'host = "::1"', []),
+        (ADMIN + 'host = "localhost"', []),
+        (ADMIN + 'host = "0.0.0.0"', ["admin.host"]),
+        (ADMIN + 'host = "::"', ["admin.host"]),
+        (ADMIN + 'host = "10.0.0.5"', ["admin.host"]),
+        (ADMIN + 'host = "gateway-1"', ["admin.host"]),
+        (ADMIN + TOKEN + 'host = "0.0.0.0"', []),
+        ('[admin]\nhost = "0.0.0.0"', []),
+        (HEARS, []),
+        (HEARS + 'host = "0.0.0.0"', ["webhooks.host"]),
+        (HEARS + 'host = "0.0.0.0"\npublic_url = "https://messages.example.com"', []),
+        (HEARS + 'host = "0.0.0.0"\npublic_url = "http://messages.example.com"', ["webhooks.public_url"]),
+        ('[webhooks]\nhost = "0.0.0.0"', []),
+    ],
+)
+def test_what_other_machines_can_reach_is_a_warning(section: str, paths: list[str]) -> None:
+    """An admin port without a token, callbacks without TLS in front; not what is off, or stays on the machine."""
+    assert warnings_of(QUIET + section) == paths
+
+
 def failover(classes: str, claro_classes: str = "", login: str = "other") -> str:
     return (
         QUIET.replace('lane = "claro"', 'lanes = ["claro", "tigo"]')

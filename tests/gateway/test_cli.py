@@ -153,6 +153,18 @@ def test_check_says_what_a_configuration_means(config: Path) -> None:
     assert "\x1b" not in done.output
 
 
+def test_check_shows_the_caps_of_each_lane(config: Path) -> None:
+    """Of senders, tenants and campaigns; nothing is said where there are none."""
+    assert "beside the rate" not in CliRunner().invoke(app, ["check", str(config)]).output
+    caps = 'rate = 100\ncaps = { sender = 50, tenant = { banco = 20, "*" = 5 }, campaign = 10 }'
+    config.write_text(config.read_text().replace("rate = 100", caps))
+    done = CliRunner().invoke(app, ["check", str(config)])
+    assert re.search(
+        r"beside the rate *\nclaro +each sender 50/s *\n +tenant banco 20/s *\n +each tenant 5/s *\n +each campaign 10/s",
+        done.output,
+    )
+
+
 def test_check_for_programs_is_the_summary(config: Path) -> None:
     """All of it, as JSON."""
     done = CliRunner().invoke(app, ["check", "--json", str(config)])

@@ -25,11 +25,12 @@ from gateway.cli.lanes import duration, rows, table
 from gateway.cli.terminal import console
 from gateway.cli.top import Found, sent
 from gateway.config import load
+from gateway.embedded import free_port
 from gateway.follow import follow
 from gateway.model import Dead
 from gateway.status import LaneStatus, QueueStatus, SlotStatus, WorkerStatus
 from tests.gateway.test_cli import write
-from tests.support.admin import TOKEN, served
+from tests.support.admin import TOKEN, Site, served
 from tests.support.dispatching import record, slot_of
 
 AT = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
@@ -155,13 +156,40 @@ async def test_lanes_of_several_workers_are_shown_together() -> None:
 
 
 async def test_workers_of_a_configuration_are_found_from_its_port_on(tmp_path: Path) -> None:
-    """Each has the next port; the first where nobody is ends it."""
-    config = write(tmp_path)
+    """Each has the next port."""
     async with served() as site:
-        port = site.base.rpartition(":")[2]
-        config.write_text(f"{config.read_text()}\n[admin]\nport = {port}\n")
+        done = await recado("lanes", "-c", with_admin_port(tmp_path, site, 0))
+        assert (done.returncode, "andina" in done.stdout) == (0, True)
+
+
+def with_admin_port(folder: Path, site: Site, before: int) -> Path:
+    """A configuration whose first worker is so many ports before the one that runs."""
+    config = write(folder)
+    port = int(site.base.rpartition(":")[2]) - before
+    config.write_text(f'{config.read_text()}\n[admin]\nport = {port}\ntoken_file = "token"\n')
+    (folder / "token").write_text(TOKEN)
+    return config
+
+
+async def test_a_worker_that_was_drained_hides_no_other(tmp_path: Path, store_url: str, namespace: str) -> None:
+    """Its port is silent, which is told, and whoever answers next is asked."""
+    async with served(store_url, namespace) as site:
+        config = with_admin_port(tmp_path, site, 1)
         done = await recado("lanes", "-c", config)
         assert (done.returncode, "andina" in done.stdout) == (0, True)
+        assert re.fullmatch(r"recado: no gateway answers at http://127\.0\.0\.1:\d+\n", done.stderr)
+        done = await recado("pause", "andina", "-c", config)
+        assert (done.returncode, done.stderr) == (0, "recado: lane andina is paused\n")
+
+
+async def test_where_no_worker_of_a_configuration_answers_its_port_is_named(tmp_path: Path) -> None:
+    """And no more of those where none was to be expected."""
+    config = write(tmp_path)
+    port = free_port()
+    config.write_text(f"{config.read_text()}\n[admin]\nport = {port}\n")
+    for command in (["lanes"], ["pause", "claro"]):
+        done = await recado(*command, "-c", config)
+        assert (done.returncode, done.stderr) == (1, f"recado: no gateway answers at http://127.0.0.1:{port}\n")
 
 
 async def test_top_looks_again_and_again() -> None:

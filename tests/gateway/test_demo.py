@@ -10,23 +10,34 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from gateway import numbers
+from gateway import content, numbers
 from gateway.config import loads
 from gateway.demo.account import Evidence, Operator, close
-from gateway.demo.script import ANDINA, ATLANTICA, Script, write
+from gateway.demo.meta import NUMBER, Meta
+from gateway.demo.script import ANDINA, ATLANTICA, WHATSAPP, Script, write
 from gateway.demo.stage import CONFIG
 from gateway.demo.tally import Tally
 from gateway.errors import InvalidJob, MissingParameter
 from gateway.lane import Lane
-from gateway.model import Event, EventStatus, decode_job, message_id_of
-from gateway.personalise import Template
+from gateway.model import Event, EventStatus, Job, Message, decode_job, message_id_of
+from gateway.providers.whatsapp import WhatsApp, WhatsAppSettings
 from gateway.routing import Router
+from gateway.simulators.end import Request
+from gateway.tables import Secret
 
 AT = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
 SCRIPT = write(300)
+LOADED = loads(
+    CONFIG.format(bootstrap="b:1", store="redis://s", port=1, number=NUMBER, meta=2, webhooks=3, admin=4).replace(
+        "_file", "_env"
+    ),
+    {"password": "x"},
+)
 GOOD = next(name for name, message in SCRIPT.messages.items() if message.lane == ANDINA and not message.refused)
 LONG = "largo-000000"
-REFUSED = next(name for name, message in SCRIPT.messages.items() if message.refused)
+REFUSED = next(name for name, message in SCRIPT.messages.items() if message.fails)
+ELSEWHERE = next(name for name, message in SCRIPT.messages.items() if message.refused == WHATSAPP)
+READ = next(name for name, message in SCRIPT.messages.items() if message.lane == WHATSAPP)
 REJECTED = next(name for name, message in SCRIPT.messages.items() if message.rejected)
 
 
@@ -57,32 +68,52 @@ def test_a_script_has_one_record_that_is_no_job() -> None:
         decode_job(SCRIPT.poison)
 
 
+def shown(message: Message) -> str:
+    """What a person sees of a message at Meta's end of the demo."""
+    meta = Meta("x", "")
+    settings = WhatsAppSettings(
+        phone_number_id=NUMBER, token=Secret("x"), app_secret=Secret("x"), verify_token=Secret("x")
+    )
+    call = WhatsApp(settings).call([message], "", 0.0)
+    headers = {"Authorization": dict(call.headers)["authorization"]}
+    answer = meta.receive(Request("POST", f"{NUMBER}/messages", headers, call.body), 0.0)
+    assert answer.status == 200
+    [text] = meta.seen().texts[message.to[1:]]
+    return text
+
+
+def lane_of(router: Router, job: Job, step: content.Content, to: str) -> str:
+    choice = router.choices(step.channel, job.class_, job.tenant, step.sender)(to, "")
+    return choice.only if choice else ""
+
+
 def test_a_script_knows_what_the_gateway_will_say() -> None:
     """Lane, text and reason of rejection of every recipient, by the gateway's own rules."""
-    config = loads(
-        CONFIG.format(bootstrap="b:1", store="redis://s", port=1).replace("_file", "_env"), {"password": "x"}
-    )
-    router = Router(config.routes, config.lanes)
-    lanes = {name: Lane(lane, 0.0) for name, lane in config.lanes.items()}
+    router = Router(LOADED.routes, LOADED.lanes)
+    lanes = {name: Lane(lane, 0.0) for name, lane in LOADED.lanes.items()}
     parts = set()
     for job in map(decode_job, jobs_of(SCRIPT)):
-        choice_of = router.choices(job.channel, job.class_, job.tenant, job.sender)
         for index, recipient in enumerate(job.recipients):
             expected = SCRIPT.messages[message_id_of(job, index)]
-            choice = choice_of(recipient.to, "")
-            lane = choice.only if choice else ""
+            said = job.fallback[0] if expected.refused == WHATSAPP else job
+            lane = lane_of(router, job, said, recipient.to)
             text, rejected = "", ""
             try:
-                text = Template(job.text).render(recipient.params)
+                rendered = content.compile(said).render(recipient.params)
+                text = rendered.text
+                if said.channel == "whatsapp":
+                    text = shown(
+                        Message(f"{index}", recipient.to, "", *[""] * 4, job.class_, 0, "", 0, content=rendered.content)
+                    )
             except MissingParameter:
                 rejected = "parameter"
             if numbers.check(recipient.to):
                 rejected = "number"
             elif not lane:
                 rejected = "route"
-            elif not rejected:
+            elif not rejected and said.channel == "sms":
                 count = lanes[lane].carrier.count(text)
-                rejected = "parts" if count > config.lanes[lane].max_parts else ""
+                rejected = "parts" if count > LOADED.lanes[lane].max_parts else ""
                 parts.add(count)
             assert rejected == expected.rejected
             if not rejected:
@@ -101,25 +132,30 @@ def event(status: EventStatus, message_id: str, seconds: float = 0.0, **fields: 
 def evidence() -> Evidence:
     """What a faultless gateway leaves behind."""
     events = []
-    texts: dict[str, dict[str, list[str]]] = {ANDINA: {}, ATLANTICA: {}}
+    texts: dict[str, dict[str, list[str]]] = {ANDINA: {}, ATLANTICA: {}, WHATSAPP: {}}
     for number, value in enumerate(jobs_of(SCRIPT)):
         job = decode_job(value)
         events.append(Event(f"{number}", EventStatus.ACCEPTED, AT, job_id=job.job_id, recipients=len(job.recipients)))
     for name, message in SCRIPT.messages.items():
         if message.rejected:
             events.append(event(EventStatus.REJECTED, name, error_code=message.rejected))
-        elif message.refused:
+        elif message.fails:
             events.append(event(EventStatus.FAILED, name, lane=message.lane, parts=1))
         else:
+            if message.refused:
+                events.append(event(EventStatus.FALLBACK, name, lane=message.refused, parts=1))
             same = {"lane": message.lane, "parts": 1, "provider_message_id": f"id-{name}"}
             if name == LONG:
                 same |= {"parts": 3, "provider_message_ids": (f"id-{name}", "b", "c")}
             events.append(event(EventStatus.SUBMITTED, name, **same))
             events.append(event(EventStatus.DELIVERED, name, 1, **same | {"provider_message_ids": ()}))
+            if name == READ:
+                events.append(event(EventStatus.READ, name, 2, **same))
             texts[message.lane][message.to[1:]] = [message.text]
     copies = range(SCRIPT.copies)
     events += [event(EventStatus.DUPLICATE, GOOD, event_id=f"copy-{number}", lane=ANDINA) for number in copies]
     operators = {lane: Operator(seen, 0, 0, 0) for lane, seen in texts.items()}
+    operators[WHATSAPP] = replace(operators[WHATSAPP], read={SCRIPT.messages[READ].to[1:]})
     return Evidence(events, operators, [SCRIPT.poison])
 
 
@@ -142,6 +178,11 @@ def test_a_receipt_of_any_part_may_complete_a_message() -> None:
         for e in found.events
     ]
     assert not any(finding.wrong for finding in close(SCRIPT, replace(found, events=events)))
+
+
+def test_who_has_read_a_message_need_not_have_been_told_its_delivery() -> None:
+    """The one includes the other."""
+    assert not any(finding.wrong for finding in close(SCRIPT, without(EventStatus.DELIVERED, READ)(evidence())))
 
 
 Change = Callable[[Evidence], Evidence]
@@ -185,11 +226,9 @@ def seen(name: str, texts: list[str], lane: str = ANDINA) -> Change:
     return change
 
 
-def counted(**counts: int) -> Change:
+def counted(lane: str = ATLANTICA, **counts: object) -> Change:
     """An operator with other counts."""
-    return lambda found: replace(
-        found, operators=found.operators | {ATLANTICA: replace(found.operators[ATLANTICA], **counts)}
-    )
+    return lambda found: replace(found, operators=found.operators | {lane: replace(found.operators[lane], **counts)})
 
 
 def dead(*values: bytes) -> Change:
@@ -198,7 +237,9 @@ def dead(*values: bytes) -> Change:
 
 TEXT = SCRIPT.messages[GOOD].text
 JOBS, FINALS, REJECTIONS, HISTORIES = "every job", "every message", "what is wrong", "every final state"
-ARRIVALS, COPIES, RECEIPTS, DEAD, OTHERS = (
+READINGS, LIMITS, ARRIVALS, COPIES, RECEIPTS, DEAD, OTHERS = (
+    "whoever has read",
+    "no operator was sent",
     "every operator",
     "every second",
     "every receipt",
@@ -228,6 +269,15 @@ ARRIVALS, COPIES, RECEIPTS, DEAD, OTHERS = (
         (changed(EventStatus.DELIVERED, GOOD, lane=ATLANTICA), HISTORIES),
         (also(EventStatus.SUBMITTED, REFUSED), HISTORIES),
         (changed(EventStatus.FAILED, REFUSED, status=EventStatus.DELIVERED), HISTORIES),
+        (without(EventStatus.FALLBACK, ELSEWHERE), HISTORIES),
+        (also(EventStatus.FALLBACK, ELSEWHERE, lane=WHATSAPP), HISTORIES),
+        (changed(EventStatus.FALLBACK, ELSEWHERE, lane=ATLANTICA), HISTORIES),
+        (also(EventStatus.FALLBACK, GOOD, lane=WHATSAPP), HISTORIES),
+        (also(EventStatus.READ, READ, lane=WHATSAPP), FINALS),
+        (also(EventStatus.DELIVERED, READ, lane=WHATSAPP), FINALS),
+        (without(EventStatus.READ, READ), READINGS),
+        (counted(WHATSAPP, read=()), READINGS),
+        (counted(WHATSAPP, beyond=1), LIMITS),
         (seen(GOOD, [TEXT, TEXT]), ARRIVALS),
         (seen(GOOD, []), ARRIVALS),
         (seen(GOOD, [TEXT.replace("ñ", "n") + "."]), ARRIVALS),
@@ -273,7 +323,9 @@ def test_a_tally_counts_an_event_once_and_knows_when_all_has_come() -> None:
     tally.add(events)
     tally.add(events)
     assert tally.complete
-    assert tally.final() == len(SCRIPT.messages)
+    assert tally.final == len(SCRIPT.messages)
+    assert tally.ended == tally.planned
+    assert not any(tally.in_flight.values())
     assert tally.of(EventStatus.SUBMITTED, lane=ATLANTICA) == tally.planned[ATLANTICA]
     assert tally.of(EventStatus.DUPLICATE) == SCRIPT.copies
 

@@ -195,6 +195,7 @@ async def test_a_scrape_shows_what_stages_have_counted() -> None:
         worker.receipts.of_account["andina", "early"] = 5
         lane.refusals.add("ESME_RTHROTTLED")
         lane.meter.written = 9
+        lane.meter.ledgers_lost = 8
         lane.meter.round_trip.observe(0.03, 6)
         worker.store.failures = 1
         found = samples()
@@ -204,6 +205,7 @@ async def test_a_scrape_shows_what_stages_have_counted() -> None:
     assert found["recado_receipts_total", "andina", "early"] == 5
     assert found["recado_parts_refused_total", "andina", "ESME_RTHROTTLED"] == 1
     assert found["recado_parts_written_total", "andina"] == 9
+    assert found["recado_ledgers_lost_total", "andina"] == 8
     assert found["recado_provider_round_trip_seconds_bucket", "andina", "0.025"] == 0
     assert found["recado_provider_round_trip_seconds_bucket", "andina", "0.05"] == 6
     assert found["recado_provider_round_trip_seconds_bucket", "andina", "+Inf"] == 6

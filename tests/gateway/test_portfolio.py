@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.model import TrafficClass
-from gateway.portfolio import DAY_MS, GOES, Answer, Budget, Portfolio, Shortage, Wish, limits_of
+from gateway.portfolio import DAY_MS, GOES, Answer, Portfolio, Wish, limits_of
 from gateway.store import Patience, Store
 
 OTP, TRANSACTIONAL, BULK = TrafficClass
@@ -100,7 +100,7 @@ async def test_without_a_limit_nothing_is_counted(store_url: str, namespace: str
     """Millions would have to be remembered for nothing."""
     async with portfolios(store_url, namespace) as (one,):
         assert await one.reserve(None, wishes("a", "b"), NOW) == [GOES, GOES]
-        assert (await one.budget(5, NOW)).used == 0
+        assert await granted(one, 1, wishes("c")) == [True]
 
 
 async def test_a_failure_gives_the_place_back_at_once(store_url: str, namespace: str) -> None:
@@ -162,6 +162,16 @@ async def test_urgent_classes_come_first_in_a_batch(store_url: str, namespace: s
         assert await granted(one, 2, batch) == [False, False, True, True]
 
 
+async def test_a_class_leaves_places_to_more_urgent_ones_behind_it(store_url: str, namespace: str) -> None:
+    """They are queued already: bulk that is read beside the first of them does not take the last places."""
+    async with portfolios(store_url, namespace) as (one,):
+        batch = wishes("a", "b", "c") + wishes("d", class_=OTP)
+        answers = await one.reserve(4, batch, NOW, {OTP: 1, TRANSACTIONAL: 1, BULK: 50})
+        assert [answer.placed for answer in answers] == [True, False, False, True]
+        assert [answer.wait_s for answer in answers] == [0.0, 5.0, 5.0, 0.0]  # two places are left, should nobody want them
+        assert await granted(one, 4, wishes("e", class_=OTP) + wishes("f", class_=TRANSACTIONAL)) == [True, True]
+
+
 async def test_a_class_leaves_what_is_kept_for_more_urgent_ones(store_url: str, namespace: str) -> None:
     """Bulk ends first, then transactional; OTP may have all of it."""
     async with portfolios(store_url, namespace, {OTP: 0.1, TRANSACTIONAL: 0.2}) as (one,):
@@ -175,8 +185,6 @@ async def test_who_waits_is_told_when_the_next_places_become_free(store_url: str
     async with portfolios(store_url, namespace) as (one,):
         for n, person in enumerate("abc"):
             await granted(one, 3, wishes(person), NOW + n * 60 * SECOND)
-        free = await one.budget(3, NOW)
-        assert free.frees[-1] == 0  # not within 24 h: a window has a margin
         later = NOW + DAY_MS + 8 * 60 * SECOND
         first = [answer.wait_s for answer in await one.reserve(3, wishes("d", "e"), later)]
         second = [answer.wait_s for answer in await one.reserve(3, wishes("f", "g"), later)]
@@ -212,38 +220,6 @@ async def test_nobody_waits_for_long_without_asking(store_url: str, namespace: s
         assert [answer.wait_s for answer in await one.reserve(0, wishes("b"), NOW)] == [900.0]
 
 
-async def test_a_budget_says_what_becomes_free_by_the_hour(store_url: str, namespace: str) -> None:
-    """Counted from the moment of looking."""
-    async with portfolios(store_url, namespace) as (one,):
-        await granted(one, 5, wishes("a"), NOW)
-        await granted(one, 5, wishes("b", "c"), NOW + 5 * HOUR)
-        budget = await one.budget(5, NOW + 20 * HOUR)
-        assert (budget.used, budget.left) == (3, 2)
-        assert (budget.frees[3], budget.frees[4], budget.frees[8], budget.frees[9]) == (0, 1, 1, 3)
-
-
-@pytest.mark.parametrize(
-    ("limit", "used", "frees", "queued", "hours", "short"),
-    [
-        (100, 40, (0,) * 24, 60, 10, 0),
-        (100, 40, (0,) * 24, 61, 10, 1),
-        (100, 100, (5, *(20,) * 23), 50, 1, 45),
-        (100, 100, (5, *(20,) * 23), 50, 2, 30),
-        (100, 100, (5, *(20,) * 23), 50, 0.9, 50),  # an hour that is not over yet
-        (100, 120, (5, *(20,) * 23), 50, 2, 50),  # what goes first only brings it down to the limit
-        (100, 120, (5, *(30,) * 23), 50, 2, 40),
-        (100, 100, (5, *(20,) * 23), 50, -1, 50),  # the day is over
-        (100, 100, (0,) * 23 + (100,), 50, 48, 0),
-        (0, 0, (0,) * 24, 7, 10, 7),
-    ],
-)
-def test_how_many_will_not_fit(
-    limit: int, used: int, frees: tuple[int, ...], queued: int, hours: float, short: int
-) -> None:
-    """What is left, and what becomes free until then."""
-    assert Budget(NOW, limit, used, frees).short_of(queued, NOW + int(hours * HOUR)) == short
-
-
 @pytest.mark.parametrize(
     ("limit", "kept", "limits"),
     [
@@ -256,11 +232,3 @@ def test_how_many_will_not_fit(
 def test_limits_of_the_classes(limit: int, kept: dict[TrafficClass, float], limits: tuple[int, ...]) -> None:
     """Each has what is not kept for more urgent ones."""
     assert tuple(limits_of(limit, kept).values()) == limits
-
-
-def test_a_shortage_is_news_when_it_begins_changes_by_a_tenth_and_ends() -> None:
-    """Not at every look."""
-    shortage = Shortage()
-    assert [shortage.observe(n) for n in (0, 1000, 1100, 1101, 1050, 990, 3, 0, 0)] == [
-        *(False, True, False, True, False, True, True, True, False),
-    ]

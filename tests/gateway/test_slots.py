@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
+from redis.asyncio import Redis
 
 from gateway.errors import ConfigError, Disposition
 from gateway.flight import SPAN, Queue
@@ -19,7 +21,19 @@ from gateway.model import encode_message
 from gateway.providers.contract import Failure
 from gateway.slots import Slots
 from ratelimit.lease import Lease
-from tests.support.dispatching import Port, Table, Works, configured, flight_of, ids, message, messages, record, works
+from tests.support.dispatching import (
+    Port,
+    Table,
+    Works,
+    configured,
+    flight_of,
+    ids,
+    message,
+    messages,
+    put,
+    record,
+    works,
+)
 
 ANDINA: Mapping[str, Table] = {"andina": {"binds": 2, "drain_s": 0.2}}
 
@@ -28,6 +42,7 @@ class Group:
     """What a consumer of aiokafka's is to the slots: offsets, positions and records of the group."""
 
     def __init__(self) -> None:
+        self._fetcher = SimpleNamespace(error_future=asyncio.get_running_loop().create_future())
         self.offsets: dict[TopicPartition, int] = {}
         self.positions: dict[TopicPartition, int] = {}
         self.records: dict[TopicPartition, list[ConsumerRecord]] = {}
@@ -260,7 +275,24 @@ async def test_a_ledger_that_is_lost_is_loudly_doubted(
         await it.assign(it.tp())
         queue = it.queue(it.tp())
         assert (queue.unsure, queue.recover_before) == (True, 100 + SPAN)
+        assert queue.slot.lane.meter.ledgers_lost == 1
         assert [each.levelno for each in caplog.records if each.levelno > logging.ERROR] == [logging.CRITICAL]
+
+
+async def test_a_ledger_that_is_lost_meanwhile_is_loudly_told_again(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of it is in doubt, but ids that were used before are forgotten."""
+    async with works(configured({"andina": {}}, (), store_url, kafka={"prefix": namespace})) as site:
+        queue = await site.queue("andina")
+        async with Redis.from_url(store_url) as redis:
+            assert await redis.delete(f"{namespace}:q:{queue.name}") == 1
+        put(queue, message("m"))
+        await site.turns()
+        assert ids(site.written("andina")) == ["m"]
+        assert (queue.unsure, queue.slot.lane.meter.ledgers_lost) == (False, 1)
+        assert [each.levelno for each in caplog.records if each.levelno > logging.ERROR] == [logging.CRITICAL]
+        queue.flights.clear()  # nobody will answer it
 
 
 # Fetching.

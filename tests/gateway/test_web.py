@@ -10,6 +10,7 @@ from math import inf
 import msgspec
 import pytest
 
+from gateway import web
 from gateway.status import WorkerStatus
 from tests.support.admin import TOKEN, served
 from tests.support.dispatching import slot_of
@@ -35,6 +36,16 @@ async def test_a_worker_that_cannot_carry_messages_is_not_ready_and_says_why() -
         site.worker.dispatcher.slots["andina", 1] = slot
         site.worker.outbox.away = True
         assert await site.get("/readyz") == (503, "kafka is away\nlane andina slot 1: connect: refused\n")
+
+
+async def test_a_worker_that_has_not_started_says_so() -> None:
+    """It can be looked at all the same: a store that is away at the start is seen."""
+    async with served(started=False) as site:
+        site.worker.patience.away = True
+        assert await site.get("/healthz") == (503, "starting\n")
+        assert await site.get("/readyz") == (503, "starting\nthe store is away\n")
+        assert "recado_store_away 1.0" in (await site.get("/metrics"))[1]
+        assert json.loads((await site.get("/lanes"))[1])["problems"] == ["starting", "the store is away"]
 
 
 async def test_lanes_are_shown_as_values() -> None:
@@ -118,6 +129,21 @@ async def test_a_rate_is_lowered_within_the_contract(
     async with served(store_url, namespace) as site:
         assert (await site.post("/lanes/andina/rate", body))[0] == status
         assert site.worker.lanes["andina"].limit == limit
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the token and dies meanwhile leaves nothing behind."""
+    monkeypatch.setattr(web, "_BODY_S", 0.01)
+    async with served() as site:
+        host, _, port = site.base.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = (
+            f"POST /lanes/andina/rate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n"
+        )
+        writer.write(head.encode())
+        assert await asyncio.wait_for(reader.readline(), 5) == b"HTTP/1.1 408 Request Timeout\r\n"
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_templates_and_campaigns_are_paused_by_their_names(store_url: str, namespace: str) -> None:

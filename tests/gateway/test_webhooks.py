@@ -280,7 +280,7 @@ async def test_changes_are_handed_over_before_the_answer(stage: Stages) -> None:
         assert (response.status, response.headers["Retry-After"]) == (503, "5")
         process.changes_fail = None
         assert (await process.post(post)).status == 200
-        assert process.changes == [("wa", Change("template:due/es_MX", "status", "PAUSED"))]
+        assert process.changes == [("wa", Change("template:due/es_MX", "status", "PAUSED", account="waba"))]
         assert process.server.counts == {("wa", "late"): 1, ("wa", "taken"): 1}
 
 

@@ -177,6 +177,9 @@ class Plain:
     def group(self, message: Message) -> str:
         return message.sender
 
+    def own_id(self, message: Message) -> str:
+        return ""
+
     def prepare(self, message: Message) -> None:
         if not message.text:
             raise Unsendable("text", "there is no text")
@@ -206,7 +209,7 @@ class Plain:
 class Stage:
     """A port and what comes out of it."""
 
-    def __init__(self, provider: Plain, **settings: object) -> None:
+    def __init__(self, provider: Plain, *, slots: int = 1, **settings: object) -> None:
         quick: dict[str, object] = {  # to give up, not to answer: the machine may be busy
             "concurrency": 4,
             "connect_timeout_s": 2,
@@ -216,7 +219,8 @@ class Stage:
             "reconnect_max_s": 0.02,
             "allow_private": True,
         }
-        self.shared = HttpLane("lane", "account", provider, HttpSettings(**(quick | settings)))  # type: ignore[arg-type]
+        how = HttpSettings(**(quick | settings))  # type: ignore[arg-type]
+        self.shared = HttpLane("lane", "account", provider, how, slots)
         self.inbox = Inbox(100)
         self.ups = 0
         self.port = HttpPort(self.shared, self.inbox, self._up)

@@ -1,4 +1,7 @@
-"""The contract of `gateway/providers/contract.py`, held by every provider. A new one adds its case to the list."""
+"""The contract of `gateway/providers/contract.py`, held by every provider. A new one adds its case and its table to the lists.
+
+Mail over SMTP is in neither: it makes no requests and hears no callbacks, and is no `Provider`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,20 @@ from hypothesis import strategies as st
 from gateway.errors import Disposition
 from gateway.model import EventStatus, Message
 from gateway.providers.contract import Accepted, Call, Failure, Hook, Reading, Reply, Unsendable, Unsigned
-from tests.providers import test_aldeamo, test_infobip, test_rbm, test_sinch, test_twilio, test_vonage
+from gateway.providers.registry import NAMES
+from tests.providers import (
+    test_aldeamo,
+    test_generic_vendors,
+    test_infobip,
+    test_rbm,
+    test_sinch,
+    test_twilio,
+    test_vonage,
+    whatsapp_case,
+)
+from tests.providers.exchange import Exchange, play
 from tests.providers.suite import NOW, Case, a_hook, a_reply, several, with_body
+from tests.providers.tables import others, rcs, sms
 
 CASES: list[Case] = [
     test_twilio.SMS,
@@ -23,9 +38,28 @@ CASES: list[Case] = [
     test_sinch.CASE,
     test_aldeamo.CASE,
     test_rbm.CASE,
+    *test_generic_vendors.CASES,
+    whatsapp_case.CASE,
 ]
+TABLES: dict[str, tuple[Exchange, ...]] = {
+    "twilio sms": sms.TWILIO,
+    "twilio voice": others.TWILIO_VOICE,
+    "infobip": sms.INFOBIP,
+    "infobip in TOML": sms.INFOBIP,
+    "vonage": sms.VONAGE,
+    "vonage in TOML": sms.VONAGE,
+    "sinch": sms.SINCH,
+    "aldeamo": sms.ALDEAMO,
+    "rbm": rcs.RBM,
+    "whatsapp": others.WHATSAPP,
+    "postmark in TOML": others.POSTMARK,
+    "voice blaster in TOML": others.BLASTER,
+}
 
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+with_directory = pytest.mark.parametrize(
+    "case", [case for case in CASES if getattr(case.provider, "directory", None)], ids=lambda case: case.name
+)
 with_callbacks = pytest.mark.parametrize("case", [case for case in CASES if case.hook], ids=lambda case: case.name)
 
 # Bodies that start like real ones reach further into a reader than noise does.
@@ -51,7 +85,35 @@ _HEADERS = st.dictionaries(
 )
 _STATUSES = st.sampled_from([200, 201, 400, 401, 429, 500, 503]) | st.integers(0, 999)
 
-few = settings(max_examples=30)
+few = settings(max_examples=15)
+
+
+def test_no_provider_is_left_out() -> None:
+    """Each has a case and each case a table, in which all happens that can become of a message."""
+    suffixes = {name.partition(" ")[0] for name in (case.name for case in CASES)}
+    named = {"rbm" if name == "rcs" else name for name in NAMES}
+    assert named - suffixes == {"generic", "smtp"}
+    assert {case.name for case in CASES} == TABLES.keys()
+    for name, table in TABLES.items():
+        assert len({row.label for row in table}) == len(table)
+        outcomes = {getattr(outcome, "disposition", "accepted") for row in table for outcome in row.outcomes}
+        assert {
+            "accepted",
+            Disposition.REJECTED,
+            Disposition.RETRY,
+            Disposition.THROTTLED,
+            Disposition.STOP,
+        } <= outcomes
+        assert Disposition.UNKNOWN in outcomes or name == "rbm"
+
+
+@pytest.mark.parametrize(
+    ("case", "row"),
+    [pytest.param(case, row, id=f"{case.name}: {row.label}") for case in CASES for row in TABLES[case.name]],
+)
+async def test_what_it_is_asked_and_what_becomes_of_its_answers(case: Case, row: Exchange) -> None:
+    """Every row of every table, over a real port."""
+    await play(case.provider, row)
 
 
 def _count(case: Case) -> int:
@@ -75,6 +137,18 @@ def test_a_call_is_a_request_over_tls_with_names_of_headers_in_lower_case(case: 
 def test_a_call_is_the_same_whenever_it_is_built(case: Case) -> None:
     """A request is a function of its messages, the token and the time."""
     assert _call(case) == _call(case)
+
+
+@every
+def test_a_message_that_may_be_sent_again_is_named_alike_at_every_attempt(case: Case) -> None:
+    """Else a second one could reach the person twice; an attempt of its own has a name of its own elsewhere."""
+    first = case.message
+    again = msgspec.structs.replace(first, attempt=2)
+    calls = [case.provider.call([message], "a-token", NOW) for message in (first, again)]
+    assert (calls[0] == calls[1]) is case.provider.idempotent
+    own = case.provider.own_id(first)
+    assert own in ("", *(r.id for r in case.provider.read([first], case.accepted([first])) if isinstance(r, Accepted)))
+    assert not case.provider.idempotent or own == case.provider.own_id(again)
 
 
 @every
@@ -148,14 +222,11 @@ def test_a_success_that_does_not_say_what_became_of_a_message_is_unknown(case: C
 
 @every
 @pytest.mark.parametrize("status", [500, 502, 504, 599])
-def test_a_server_error_is_tried_again_only_where_that_is_safe(case: Case, status: int) -> None:
-    """It says nothing of what was accepted: without an idempotent id it is UNKNOWN."""
+def test_a_server_error_says_nothing_of_what_was_accepted(case: Case, status: int) -> None:
+    """Whether it may be tried again is for the port to know, by `idempotent`."""
     (result,) = case.provider.read([case.message], a_reply(b"oops", status))
     assert isinstance(result, Failure)
-    if not case.provider.idempotent:
-        assert result.disposition is Disposition.UNKNOWN
-    else:
-        assert result.disposition in {Disposition.RETRY, Disposition.UNKNOWN}
+    assert result.disposition is Disposition.UNKNOWN
 
 
 @every
@@ -249,6 +320,17 @@ def test_a_callback_is_read_or_refused_with_a_value_error(case: Case, data: st.D
             EventStatus.FAILED,
             EventStatus.EXPIRED,
         }
+
+
+@with_directory
+@few
+@given(status=_STATUSES, headers=_HEADERS, body=_BODIES)
+def test_whom_it_reaches_is_said_or_it_is_said_why_not(
+    case: Case, status: int, headers: dict[str, str], body: bytes
+) -> None:
+    """Never raises, whatever comes back; nothing but a 200 says that somebody is not reached."""
+    said = case.provider.directory.read(Reply(status, headers, body))  # type: ignore[attr-defined]
+    assert isinstance(said, Failure) or status == 200
 
 
 @every

@@ -7,14 +7,18 @@ import pytest
 
 from gateway.errors import Disposition
 from gateway.providers.contract import Accepted, Failure, Result, Scope
+from gateway.providers.requests import stable_id
 from tests.providers.generic_lanes import (
     HETEROGENEOUS,
     JSON,
     REPLY,
     REQUEST,
+    WORD,
     lane,
 )
-from tests.providers.suite import a_message, a_reply
+from tests.providers.suite import NOW, a_message, a_reply
+
+JSON_ONCE = '[request.json]\nto = "{to}"\ntext = "{text}"\nid = "{reference.once}"\n'
 
 ALDEAMO = """
 [reply]
@@ -131,13 +135,31 @@ def test_answers_may_be_forms() -> None:
 
 
 def test_an_id_of_ours_is_the_id_where_the_vendor_repeats_none() -> None:
-    """The same for the same attempt: what makes a second sending harmless."""
-    provider = lane("idempotent = true", REQUEST, JSON, REPLY.replace('id = "id"', 'own_id = "{reference.uuid}"'))
+    """One for each attempt, or one for all of them: what makes a second sending harmless."""
+    provider = lane(REQUEST, JSON, REPLY.replace('id = "id"', 'own_id = "{reference.uuid}"'))
     (first,) = provider.read([a_message()], a_reply({}))
     assert isinstance(first, Accepted)
     assert [first] == provider.read([a_message()], a_reply({}))
     assert [first] != provider.read([a_message(attempt=2)], a_reply({}))
-    assert provider.idempotent
+    assert not provider.idempotent
+    once = lane("idempotent = true", REQUEST, JSON_ONCE, REPLY.replace('id = "id"', 'own_id = "{reference.once}"'))
+    assert once.read([a_message()], a_reply({})) == once.read([a_message(attempt=2)], a_reply({}))
+    assert once.call([a_message()], "", NOW) == once.call([a_message(attempt=2)], "", NOW)
+    assert once.idempotent
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "known"),
+    [("", False), ('id = "id"', True), ('id = "id"\nreference = "ref"', False)],
+    ids=["no callbacks", "by its id", "by our reference"],
+)
+def test_what_is_in_doubt_is_known_by_what_callbacks_carry(callbacks: str, known: bool) -> None:
+    """Our id, unless they repeat our reference, or say nothing at all."""
+    status = f'[callback.status]\nstatus = "s"\nstatuses = {{ ok = "delivered" }}\n{callbacks}\notherwise = "rejected"'
+    shape = f"[callback]\n{WORD}\n{status}"
+    reply = REPLY.replace('id = "id"', 'own_id = "{reference.once}"')
+    provider = lane(REQUEST, JSON_ONCE, reply, shape if callbacks else "")
+    assert provider.own_id(a_message()) == (stable_id(a_message(), once=True) if known else "")
 
 
 def test_messages_of_a_batch_are_matched_by_what_the_vendor_repeats() -> None:

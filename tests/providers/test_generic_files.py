@@ -65,6 +65,12 @@ from tests.providers.generic_lanes import (
             REQUEST + JSON + '[request.sign]\nover = "{setting.no?}"\nname = "x"' + REPLY,
             "request.sign.over: cannot be left",
         ),
+        ("idempotent = true\n" + REQUEST + JSON + REPLY, "idempotent: needs an id that stays the same"),
+        (
+            "idempotent = true\n" + REQUEST + JSON + 'id = "{reference.uuid}"' + REPLY,
+            "idempotent: needs an id that stays the same when a message is sent again (let [request] carry {reference.once})",
+        ),
+        (REQUEST + 'needs = ["campaign"]\n' + JSON + REPLY, "request.needs: names {campaign}, which stands nowhere"),
         (REQUEST + "batch = 2\n" + JSON + REPLY, "request.batch: needs a list in the body"),
         (REQUEST + 'each = "nowhere"\n' + JSON + REPLY, "request.json.nowhere: is not a list in the body"),
         (REQUEST + 'each = "l"\n[request.json]\nl = [1, 2]' + REPLY, "request.json.l: has not exactly one element"),

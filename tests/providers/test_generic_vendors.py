@@ -233,6 +233,7 @@ VOICE = vendor(
     url="https://blaster.example/v1",
     campaign="cobranza",
 )
+PLAYED = a_message("", content='{"audio":"https://cdn.example/a.mp3?x=1&y=2"}', channel="voice")
 CALLED = a_hook(
     query={"ref": "acme/job-1:0/1", "call": "77", "result": "answered", "ended": "15/01/2027 03:00:00"},
     url="https://hooks.example/voice/the-word?ref=acme%2Fjob-1%3A0%2F1&call=77",
@@ -242,7 +243,10 @@ CALLED = a_hook(
 
 def test_a_call_is_a_form_whose_callback_carries_our_reference() -> None:
     """Country and national number apart; what the message lacks is left out."""
-    call = VOICE.call([a_message("Su pago vence hoy", expires_at=NOW + 3600)], "", NOW)
+    spoken = a_message(
+        "", content='{"say":"Su pago vence hoy","language":"es-CO","voice":"Mía"}', expires_at=NOW + 3600
+    )
+    call = VOICE.call([spoken], "", NOW)
     assert call.url == "https://blaster.example/v1/calls"
     assert dict(call.headers)["authorization"] == "Basic " + base64.b64encode(b"the-user:the-password").decode()
     reference = quote("acme/job-1:0/1", safe="")
@@ -251,9 +255,21 @@ def test_a_call_is_a_form_whose_callback_carries_our_reference() -> None:
         "country": "57",
         "phone": "3001110000",
         "say": "Su pago vence hoy",
+        "language": "es-CO",
+        "voice": "Mía",
         "callback": f"https://hooks.example/voice/the-word?ref={reference}",
         "until": "2027-01-15T09:00:00Z",
     }
+
+
+def test_a_call_plays_a_recording_instead() -> None:
+    """As its content has it; one with neither is not made."""
+    call = VOICE.call([PLAYED], "", NOW)
+    form = dict(parse_qsl(call.body.decode()))
+    assert form["audio"] == "https://cdn.example/a.mp3?x=1&y=2"
+    assert not form.keys() & {"say", "language", "voice", "until"}
+    with pytest.raises(Unsendable, match=r"no content\.audio and no content\.say"):
+        VOICE.prepare(a_message("a text of an SMS", content="{}"))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +291,7 @@ def test_a_call_is_a_form_whose_callback_carries_our_reference() -> None:
 )
 def test_an_answer_of_one_line_is_read_by_its_groups(body: bytes, status: int, expected: object) -> None:
     """And what is not such a line says nothing."""
-    assert VOICE.read([a_message()], a_reply(body, status)) == [expected]
+    assert VOICE.read([PLAYED], a_reply(body, status)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -329,7 +345,7 @@ CASES = [
     Case(
         name="voice blaster in TOML",
         provider=VOICE,
-        message=a_message(),
+        message=PLAYED,
         accepted=lambda messages: a_reply(b"OK|77"),
         secrets=("the-user", "the-password", "the-word"),
         hook=CALLED,

@@ -185,11 +185,41 @@ async def test_an_idempotent_provider_is_asked_once_more() -> None:
 
 @pytest.mark.parametrize("second", [disconnect, reply(200, b'["!throttled"]'), reply(200, b'["!rejected"]')])
 async def test_asked_once_more_only_accepted_is_an_answer(second: Step) -> None:
-    """A refusal of the second request says nothing of the first."""
+    """A refusal of the second request says nothing of the first: it is tried again, not now and not elsewhere."""
     server = Server(disconnect, second)
     async with staged(server, idempotent=True) as stage:
-        assert await stage.outcome("a") == {"a": "?"}
+        assert await stage.outcome("a") == {"a": "retry no-answer"}
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (reply(200, b"<html>It works!</html>"), "retry http:200"),
+        (reply(502, b"<html>Bad Gateway</html>"), "retry http:502"),
+        (reply(200, b'["!unknown"]'), "retry bad"),
+        (reply(200, b'["one","too many"]'), "retry no-answer"),
+    ],
+    ids=["garbage", "proxy", "unknown", "mismatch"],
+)
+async def test_an_answer_that_says_nothing_is_asked_for_again_later(step: Step, said: str) -> None:
+    """Once, and then in its time: what cannot reach the person twice goes to the ladder, whatever its class says of doubt."""
+    server = Server(step)
+    async with staged(server, idempotent=True, batch=2) as stage:
+        assert await stage.outcome("a") == {"a": said}
+        assert (stage.inbox.unanswered, stage.port.in_flight) == ([], 0)
+    assert len(server.requests) == 1
+
+
+async def test_closing_leaves_nothing_in_doubt_that_may_be_asked_again() -> None:
+    """It is in the inbox when `close` returns, with what was answered in its last moment."""
+    server = Server(accept, hang)
+    async with staged(server, idempotent=True, reconnect_min_s=60, reconnect_max_s=60) as stage:
+        stage.submit("a", "b")
+        await stage.until(lambda: len(server.requests) == 2)
+    stage.collect()
+    assert {*await stage.results(2)} == {"a", "b"}
+    assert stage.inbox.answers == stage.inbox.unanswered == []
 
 
 async def test_nothing_is_lost_and_nothing_is_sent_twice() -> None:

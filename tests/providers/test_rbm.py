@@ -159,8 +159,8 @@ def test_what_does_not_fit_is_not_sent(message: Message, fits: bool) -> None:
         (401, Failure(Disposition.STOP, "401", "why")),
         (403, Failure(Disposition.STOP, "403", "why")),
         (429, Failure(Disposition.THROTTLED, "429", "why")),
-        (500, Failure(Disposition.RETRY, "500", "why")),
-        (503, Failure(Disposition.RETRY, "503", "why")),
+        (500, Failure(Disposition.UNKNOWN, "500", "why")),
+        (503, Failure(Disposition.UNKNOWN, "503", "why")),
     ],
 )
 def test_a_refusal_is_read_by_its_status(status: int, expected: Failure) -> None:
@@ -292,6 +292,69 @@ def test_a_message_from_a_person_is_read(
     assert (inbound.inbound_id, inbound.channel) == ("m1", "rcs")
     assert (inbound.from_, inbound.to) == ("+573001110000", "banco@rbm")
     assert (inbound.kind, inbound.text, inbound.data) == (kind, text, data)
+
+
+@pytest.mark.parametrize(("event", "kind"), [("UNSUBSCRIBE", "opt_out"), ("SUBSCRIBE", "opt_in")])
+def test_a_choice_of_the_person_is_a_message(event: str, kind: str) -> None:
+    """It belongs to no message of ours; its id is the event's."""
+    value = {name: value for name, value in EVENT.items() if name != "messageId"}
+    reading = LANE.receive(called({**value, "eventType": event}))
+    (inbound,) = reading.inbound
+    assert (inbound.inbound_id, inbound.kind, inbound.text) == ("e1", kind, "")
+    assert (inbound.from_, inbound.to, inbound.channel) == ("+573001110000", "banco@rbm", "rcs")
+    assert not reading.statuses
+
+
+def test_whom_it_reaches_is_asked_for_many_at_a_time() -> None:
+    """For this agent, with the grant; who is not named in the answer is not reached."""
+    directory = LANE.directory
+    assert directory
+    call = directory.ask(["+573001110000", "+573001110001"], "t1")
+    assert (call.method, call.url) == ("POST", "https://rcsbusinessmessaging.googleapis.com/v1/users:batchGet")
+    assert dict(call.headers) == {"authorization": "Bearer t1", "content-type": "application/json"}
+    assert msgspec.json.decode(call.body) == {"users": ["+573001110000", "+573001110001"], "agentId": "banco@rbm"}
+    assert directory.read(a_reply({"reachableUsers": ["+573001110001"]})) == {"+573001110001"}
+    assert directory.read(a_reply({"reachableUsers": ["573001110001"]})) == {"+573001110001"}
+    assert directory.read(a_reply({})) == set()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        a_reply(b"<html>"),
+        a_reply([]),
+        a_reply({}, 204),
+        a_reply({"reachableUsers": 1}),
+        a_reply({}, 400),
+        a_reply({}, 500),
+    ],
+    ids=["page", "list", "nothing", "number", "another region", "server"],
+)
+def test_an_answer_that_does_not_say_whom_it_reaches_is_none(reply: Reply) -> None:
+    """Nobody is taken for unreachable because of it."""
+    assert LANE.directory
+    assert isinstance(LANE.directory.read(reply), Failure)
+
+
+def test_how_long_to_wait_before_asking_again_is_said_by_the_answer() -> None:
+    """600 questions a minute are allowed."""
+    assert LANE.directory
+    assert LANE.directory.per_s == 10
+    assert LANE.directory.read(a_reply({}, 429, retry_after="7")) == Failure(
+        Disposition.THROTTLED, "http:429", after=7.0
+    )
+
+
+def test_looking_up_can_be_turned_off() -> None:
+    """Then the answer to a message tells."""
+    assert Rbm(msgspec.structs.replace(SETTINGS, look_ups_per_s=0)).directory is None
+
+
+def test_an_id_is_the_same_for_every_attempt() -> None:
+    """Sending again is sending the same: what the ladder brings back cannot reach the person twice."""
+    again = msgspec.structs.replace(MESSAGE, attempt=2)
+    assert LANE.call([again], "t", NOW) == LANE.call([MESSAGE], "t", NOW)
+    assert LANE.own_id(again) == LANE.own_id(MESSAGE) == ID
 
 
 def test_the_handshake_is_answered_with_its_secret() -> None:

@@ -181,7 +181,28 @@ def test_rbm_knows_who_is_reachable() -> None:
     assert (capabilities("573001"), capabilities("573002"), capabilities("573001", {})) == (200, 404, 401)
     many = Request("POST", "v1/users:batchGet", BEARER, encoded({"users": ["+573001", "+573002"], "agentId": "a"}))
     assert json.loads(end.receive(many, 1.0).body) == {"reachableUsers": ["+573001"]}
+    nobody = Request("POST", "v1/users:batchGet", BEARER, encoded({"users": ["+573002"], "agentId": "a"}))
+    assert json.loads(end.receive(nobody, 1.0).body) == {}
     assert len(end.record) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("POST", "v1/users:batchGet", b"{"),
+        ("POST", "v1/users:batchGet", b'{"users": ["+573001"]}'),
+        ("POST", "v1/users:batchGet", b'{"users": ["nobody"], "agentId": "a"}'),
+        ("POST", "v1/users:batchGet", encoded({"users": ["+573001"] * 10_001, "agentId": "a"})),
+        ("GET", "v1/phones/%2B573001/capabilities?agentId=a", b""),
+        ("GET", "v1/phones/nobody/capabilities?requestId=1&agentId=a", b""),
+    ],
+    ids=["no JSON", "no agent", "no number", "too many", "no request id", "nobody"],
+)
+def test_rbm_refuses_a_question_that_is_none(method: str, target: str, body: bytes) -> None:
+    """As Google does, with 400 and its reason."""
+    answer = vendor("rbm").receive(Request(method, target, BEARER, body), 1.0)
+    assert answer.status == 400
+    assert json.loads(answer.body)["error"]["status"] == "INVALID_ARGUMENT"
 
 
 def test_generic_reports_to_the_url_of_the_request() -> None:

@@ -40,9 +40,10 @@ class Site:
 
 @asynccontextmanager
 async def served(
-    store_url: str = "redis://127.0.0.1:1", namespace: str = "x", token: str = TOKEN
+    store_url: str = "redis://127.0.0.1:1", namespace: str = "x", token: str = TOKEN, *, started: bool = True
 ) -> AsyncIterator[Site]:
     worker = Worker(configured({"andina": {"rate": 50}, "brava": {}}, kafka={"prefix": namespace}, store_url=store_url))
+    worker.started = started
     drained = asyncio.Event()
     server = AdminServer(Admin(port=0, token=Secret(token)), worker, drain=drained.set)
     await server.start()

@@ -28,11 +28,13 @@ _STATUSES = {
 }
 _EVENTS = {"delivered": "DELIVERED", "read": "READ"}
 _TOKEN_LIFE_S = 3600
+_MAX_BATCH = 10_000
 _CONTENTS = frozenset(("text", "richCard", "contentInfo", "uploadedRbmFile"))
 
 
 class _Batch(msgspec.Struct):
     users: list[str]
+    agentId: str  # noqa: N815 - as in the request
 
 
 class _AgentMessage(msgspec.Struct):
@@ -49,22 +51,33 @@ class Rbm(Vendor):
     kind = "rbm"
 
     def special(self, request: Request) -> Answer | None:
-        path, _, _ = request.target.partition("?")
+        path, _, query = request.target.partition("?")
         if path == "token":
             return self._token(request)
-        if not self.authorised(request):
-            return None
         steps = unquote(path).split("/")
-        if steps[-1] == "capabilities" and request.method == "GET" and len(steps) == 4:
-            if self._unreachable(digits(steps[2])):
-                return self.error(Refusal("404"))
-            features = ["RICHCARD_STANDALONE", "RICHCARD_CAROUSEL", "ACTION_OPEN_URL", "ACTION_DIAL"]
-            return Answer(200, msgspec.json.encode({"features": features}))
-        if path == "v1/users:batchGet" and request.method == "POST":
-            users = msgspec.json.decode(request.body, type=_Batch).users
-            reachable = [user for user in users if not self._unreachable(digits(user))]
-            return Answer(200, msgspec.json.encode({"reachableUsers": reachable}))
-        return None
+        single = request.method == "GET" and len(steps) == 4 and steps[-1] == "capabilities"
+        if not (single or (request.method == "POST" and path == "v1/users:batchGet")) or not self.authorised(request):
+            return None
+        try:
+            return self._capabilities(steps[2], parse_qs(query)) if single else self._reachable(request.body)
+        except (ValueError, LookupError) as error:
+            return self.error(Refusal("400", detail=f"{type(error).__name__}: {error}"))
+
+    def _capabilities(self, user: str, asked: Mapping[str, Sequence[str]]) -> Answer:
+        if not (asked["requestId"][0] and asked["agentId"][0]):
+            raise ValueError("requestId and agentId are required")
+        if self._unreachable(digits(user)):
+            return self.error(Refusal("404"))
+        features = ["RICHCARD_STANDALONE", "RICHCARD_CAROUSEL", "ACTION_OPEN_URL", "ACTION_DIAL"]
+        return Answer(200, msgspec.json.encode({"features": features}))
+
+    def _reachable(self, body: bytes) -> Answer:
+        """As proto3's JSON has it, a list of nobody is left out."""
+        users = msgspec.json.decode(body, type=_Batch).users
+        if len(users) > _MAX_BATCH:
+            raise ValueError("too many users")
+        reachable = [user for user in users if not self._unreachable(digits(user))]
+        return Answer(200, msgspec.json.encode({"reachableUsers": reachable} if reachable else {}))
 
     def authorised(self, request: Request) -> bool:
         return request.headers.get("Authorization") == f"Bearer {self.account.secret}"
