@@ -224,7 +224,7 @@ class WhatsApp(End):
 
     def _describe(self, phone_number_id: str, query: Mapping[str, list[str]]) -> Answer:
         number = self.numbers[phone_number_id]
-        level = "HIGH" if number.mps is None or number.mps >= 1000 else "STANDARD"
+        level = "NOT_APPLICABLE" if number.mps is None else "HIGH" if number.mps >= 1000 else "STANDARD"
         known: dict[str, Any] = {
             "display_phone_number": number.displayed,
             "quality_rating": number.quality_rating,

@@ -312,3 +312,11 @@ def test_a_number_tells_its_quality_throughput_and_limit() -> None:
         "whatsapp_business_manager_messaging_limit": "TIER_2K",
         "id": NUMBER,
     }
+
+
+@pytest.mark.parametrize(("mps", "level"), [(80, "STANDARD"), (1000, "HIGH"), (None, "NOT_APPLICABLE")])
+def test_the_level_of_a_numbers_throughput_goes_with_what_it_takes(mps: int | None, level: str) -> None:
+    """A gateway keeps to a level that it knows; one that is none leaves it its own rate."""
+    end = WhatsApp(limits=Limits(throughput_mps=mps))
+    answer = end.receive(Request("GET", f"v23.0/{NUMBER}?fields=throughput", {"Authorization": "Bearer recado"}), 0)
+    assert json.loads(answer.body)["throughput"] == {"level": level}
