@@ -34,18 +34,8 @@ def commands(place: Path, report: Path) -> Iterator[list[str]]:
     yield [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "pip-audit"]
     # All versions are pinned, so nothing has to be resolved or installed to be looked up.
     look_up = ["--requirement", str(_ROOT / "requirements.lock"), "--no-deps", "--disable-pip"]
-    yield [
-        python,
-        "-m",
-        "pip_audit",
-        *look_up,
-        "--progress-spinner",
-        "off",
-        "--format",
-        "json",
-        "--output",
-        str(report),
-    ]
+    write = ["--progress-spinner", "off", "--format", "json", "--output", str(report)]
+    yield [python, "-m", "pip_audit", *look_up, *write]
 
 
 def run(steps: Sequence[Sequence[str]], report: Path, patience_s: float) -> dict[str, Any]:

@@ -61,8 +61,15 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """Nothing of its lane's own conditions keeps it from being written (lanes of WhatsApp)."""
     placed: bool = False
     """It has one of the places of its portfolio."""
+    had_place: bool = False
+    """Its attempt had the place before: until it is claimed, the place may be that of the message that this is a copy of."""
     failure: Failure | None = None
     """Why a part was refused: of several, the gravest."""
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether its place is free when nothing of it is under way any more."""
+        return self.placed and not self.in_doubt and (self.intended or not self.had_place)
 
 
 class Queue:

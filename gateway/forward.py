@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.config import Classes
 from gateway.correlation import attempt_key
+from gateway.errors import Disposition
 from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
@@ -98,9 +99,11 @@ class Forwarder:
         """Admit what the next turns will write, so that an answer's room is used without delay."""
         for slot in owned:
             ahead = slot.lane.ahead
+            # What messages of WhatsApp need besides is asked for in calls of the store: for many at a time.
+            most = ahead if slot.lane.number is None else 2 * ahead
             for queue in slot.queues:
                 if queue.records and len(queue.ready) < ahead and queue.owned and not queue.fenced:
-                    self._admit(queue, ahead, now)
+                    self._admit(queue, most, now)
 
     async def place(self, owned: Iterable[Slot], now: float) -> bool:
         """Ask for what messages of WhatsApp need before they may be written; what may not go now steps aside, or fails.
@@ -165,9 +168,8 @@ class Forwarder:
             try:
                 bodies = encode(message, now)
             except (SMPPError, Unsendable) as error:
-                self._turn.settle(
-                    flight, Outcome("f", now, error_code=getattr(error, "code", "text"), error_text=str(error))
-                )
+                why = Failure(Disposition.REJECTED, getattr(error, "code", "text"), str(error))
+                self._settler.refuse(flight, why, now)
                 continue
             if len(bodies) == 1:
                 flight.ids.append("")

@@ -169,8 +169,9 @@ class Slot:
 def _limit(lane: AnyLane) -> tuple[float, int]:
     """Rate and burst of the lease. Meta counts every second: what bunches up is taken off the rate of a number."""
     if isinstance(lane, WhatsAppLane):
-        # A share of less than a token is none, and one of one token loses what comes while it is spoken for.
-        burst = max(1, int(lane.rate / 40), min(2 * lane.slots, int(lane.rate * 0.08)))
+        # What comes in a turn of a busy worker must fit into it: of 60 ms. A share of less than a token is none, and one of one
+        # token loses what comes while it is spoken for.
+        burst = max(1, int(lane.rate * 0.06), min(2 * lane.slots, int(lane.rate * 0.08)))
         return max(0.0, lane.rate - burst), burst
     return lane.rate, int(lane.burst)
 

@@ -138,7 +138,7 @@ class Number:
             asking, await self.portfolio.reserve(self.recipients, wishes, int(now * 1000), behind), strict=True
         ):
             answers[n] = answer.wait_s
-            flights[n].placed = answer.placed
+            flights[n].placed, flights[n].had_place = answer.placed, answer.had
             flights[n].admitted = not answer.wait_s
         return answers
 

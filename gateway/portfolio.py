@@ -63,10 +63,12 @@ class Answer(Struct, frozen=True):
 
     wait_s: float
     placed: bool = False
+    had: bool = False
+    """The attempt had it before: this is another copy of its message, or a second owner of the first."""
 
 
 GOES = Answer(0.0)
-_PLACED = Answer(0.0, placed=True)
+_PLACED = (Answer(0.0, placed=True), Answer(0.0, placed=True, had=True))
 
 
 class Portfolio:
@@ -119,11 +121,14 @@ class Portfolio:
             indexes = [n for _, n in group]
             first = sum(max(behind.get(class_, 0), waiting.get(class_, 0)) for class_ in urgency[:rank])
             of_class = max(0, limits[urgency[rank]] - first)
-            ops = [value for n in indexes for value in ("reserve", as_one(wishes[n].to), now_ms, wishes[n].attempt)]
-            granted = await self._quota(of_class, ops)
-            short = [n for n, ok in zip(indexes, granted, strict=True) if not ok]
+            ops: list[str | int] = []
             for n in indexes:
-                answers[n] = _PLACED
+                attempt = (as_one(wishes[n].to), now_ms, wishes[n].attempt)
+                ops += ("has", *attempt, "reserve", *attempt)
+            results = await self._quota(of_class, ops)
+            short = [n for n, ok in zip(indexes, results[1::2], strict=True) if not ok]
+            for n, had in zip(indexes, results[::2], strict=True):
+                answers[n] = _PLACED[had]
             if short:
                 self.denied += len(short)
                 # As many as there are places that are only spoken for: whoever those are for may count already.

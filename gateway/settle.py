@@ -37,6 +37,7 @@ _GRAVITY = {
 """Of failures of the parts of one message the gravest decides."""
 _LASTING = {Disposition.REROUTE, Disposition.REJECTED}
 """What makes the rest of a message worth nothing on its lane."""
+_SILENCE = Failure(Disposition.RETRY, "no-answer", doubtful=True)
 LANE_DOWN = "lane-down"
 """Why a message moved that its lane never saw."""
 
@@ -106,12 +107,15 @@ class Settler:
             flight = part.flight
             flight.flying -= 1
             flight.in_doubt = True
-            if self.classes.in_doubt(flight.message.class_) == "resend":
+            resend = self.classes.in_doubt(flight.message.class_) == "resend"
+            if resend and not flight.queue.slot.lane.carrier.echoes:
                 if flight.queue.owned:
                     flight.queue.ready.appendleft(part)
                 elif not flight.flying and not flight.concluded:
                     self.let_go(flight, now)
                 continue
+            if resend:  # over HTTP an answer that says nothing comes at once: it would be asked for as fast as it comes
+                flight.failure = _SILENCE
             flight.left -= 1
             self._landed(flight, now)
 
@@ -170,7 +174,7 @@ class Settler:
         """Leave a message to the next owner: what is known to be not under way is open, what is in doubt stays in doubt."""
         queue = flight.queue
         flight.concluded = True
-        if flight.placed and not flight.in_doubt:
+        if flight.gives_back:
             self._turn.released.append(flight)
         del queue.flights[flight.offset]
         if flight.intended and not flight.in_doubt:
@@ -324,6 +328,10 @@ class Settler:
             first_s=failure.after or FIRST_S,
             after=held or 0.0,
         )
+        if failure.doubtful:  # a callback may tell before the next attempt does
+            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
+        if due is None and failure.doubtful:
+            return Outcome("u", now, ids, failure.code, "written, and nobody says what became of it", len(ids))
         if due is None:
             return self._elsewhere(flight, failure, now) or Outcome(
                 "f", now, ids, failure.code, "no attempts or time left", len(ids)

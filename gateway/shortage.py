@@ -180,7 +180,8 @@ class Shortages:
         if self._speaks(portfolio.name):
             last = {TrafficClass(said[n].decode()): (said[n + 1], said[n + 2]) for n in range(0, len(said), 3)}
             for class_, count in short.items():
-                times, before = last.get(class_, (0, 0))
+                # Where nothing was said, or a store has forgotten it, counting begins with the time: no id comes again.
+                times, before = last.get(class_, (now_ms // 1000, 0))
                 if is_news(before, count):
                     await self._say(portfolio, class_, times + 1, count, now_ms)
 

@@ -37,7 +37,7 @@ class Turn:
         """The end of an attempt: for the ledger, then for the publisher."""
         queue = flight.queue
         flight.concluded = True
-        if flight.placed and outcome.kind not in _MAY_ARRIVE and not flight.in_doubt:
+        if outcome.kind not in _MAY_ARRIVE and flight.gives_back:
             self.released.append(flight)
         queue.flights[flight.offset] = flight
         queue.entry.settle(flight.offset, outcome)

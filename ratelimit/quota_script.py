@@ -1,7 +1,8 @@
 """A `Quota` for any number of processes: the same decisions, made in the store for a batch at a time."""
 
-# The argument: [key, limit, window, [op, key, at, attempt, …]] with times in ms and the ops "reserve", "confirm", "release".
-# Answers {used, next free, {1 or 0 for each op}}: for a reservation whether it is granted, otherwise 1; the next free time is
+# The argument: [key, limit, window, [op, key, at, attempt, …]] with times in ms and the ops "reserve", "confirm", "release",
+# and "has", which asks whether an attempt is under way. Answers {used, next free, {1 or 0 for each op}}: for a reservation
+# whether it is granted, for a question the answer, otherwise 1; the next free time is
 # when another key can be reserved if nothing happens until then, the latest time seen if it can now, -1 if it never can.
 #
 # `at` is the caller's wall clock. The latest that any caller has shown is the time for all: a clock that is behind, or was
@@ -67,7 +68,9 @@ for n = 1, #ops, 4 do
   if op ~= 'release' then now = math.max(now, at) end
   local entry, known = counted(key)
   local result = 1
-  if op == 'reserve' then
+  if op == 'has' then
+    result = (entry.attempts[attempt] or 0) > now and 1 or 0
+  elseif op == 'reserve' then
     if not known and used() >= limit then
       result = 0
     else

@@ -63,7 +63,7 @@ def close(script: Script, evidence: Evidence) -> list[Finding]:
     for event in distinct:
         if event.status is EventStatus.ACCEPTED:
             of_jobs.append(event)
-        else:
+        elif event.status is not EventStatus.SHORT:
             of_message[event.message_id].append(event)
     rules: tuple[tuple[str, Iterable[str]], ...] = (
         ("every job was accepted once, with all of its recipients", _jobs(script, of_jobs)),

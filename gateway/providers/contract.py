@@ -43,6 +43,8 @@ class Failure(Struct, frozen=True):
     scope: Scope = Scope.LANE
     attempts: int = 0
     """Of the message in all, after which it has failed; 0 where only the lane has a limit."""
+    doubtful: bool = False
+    """It may have been accepted for all that: it can be sent again on this lane, and nowhere else."""
 
 
 PUT_BACK = Failure(Disposition.THROTTLED, "put-back", after=0.0)

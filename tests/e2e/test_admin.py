@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections import Counter
 
@@ -10,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin import Ask
 from gateway.app import Worker
-from gateway.embedded import free_port
+from gateway.embedded import HOST, free_port
 from smpp.simulator import Account, Behaviour, Simulator
 from tests.support.stage import PASSWORD, Stages, job, lane, people
 
@@ -46,6 +48,30 @@ async def test_a_paused_campaign_steps_aside_and_delays_nobody_else(stage: Stage
         await site.tally.until_ended(others)
         assert account.counts.messages == len(others)
         await site.until(lambda: worker.publisher.counts["alpha", "bulk", "deferred"] == len(paused))
+
+
+async def test_a_gateway_that_cannot_start_yet_can_be_looked_at(stage: Stages) -> None:
+    """Its admin port is there before it has joined anything, and says what it waits for; it can be stopped meanwhile."""
+    port = free_port()
+    async with (
+        stage(
+            store_url=f"redis://{HOST}:{free_port()}/0", lanes={"alpha": lane(free_port())}, admin={"port": port}
+        ) as site,
+        site.process() as gateway,
+        aiohttp.ClientSession(f"http://{HOST}:{port}") as http,
+        asyncio.timeout(20),
+    ):
+        said = ""
+        while said != "starting\nthe store is away\n":
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with http.get("/readyz") as answer:
+                    status, said = answer.status, await answer.text()
+            await asyncio.sleep(0.05)
+        async with http.get("/healthz") as answer:
+            assert (status, answer.status) == (503, 503)
+        gateway.terminate()
+        assert await gateway.wait() == 0
+        gateway.assert_clean_log()
 
 
 def _waiting(worker: Worker) -> int:

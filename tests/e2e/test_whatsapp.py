@@ -157,6 +157,19 @@ async def test_a_template_that_meta_pauses_waits_while_others_go(stage: Stages, 
         assert received(meta.record, sent | first | others) == dict.fromkeys(sent | first | others, 1)
 
 
+async def test_a_template_of_which_everything_is_wrong_waits(stage: Stages) -> None:
+    """132000 for each: not the whole campaign has to fail for somebody to notice."""
+    sent = people("j", 400)
+    async with on_whatsapp(stage, Behaviour(errors={"132000": 1.0}), lane={"rate": 200}) as meta:
+        site = meta.site
+        async with site.worker() as worker:
+            await site.publish(reminder("j", sent.values()))
+            settled = worker.publisher.counts
+            await site.until(lambda: settled["wa", "bulk", "failed"] + settled["wa", "bulk", "deferred"] == len(sent))
+            assert 50 <= meta.record.counts.refused["132000"] == settled["wa", "bulk", "failed"] < 300
+            assert "132000" in {fact.value for _, fact in worker.meta.board.conditions.facts()}
+
+
 async def test_what_a_callback_says_of_a_template_holds_its_messages(stage: Stages) -> None:
     """132015 as the failure of an accepted message, as the answer would have: those behind it wait, on every worker."""
     first, sent, others = people("first", 1), people("j", 20, 100), people("others", 20, 200)

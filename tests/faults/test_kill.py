@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from smpp.simulator import Account, Behaviour, Simulator
 from tests.support.closing import closes
 from tests.support.stage import PASSWORD, Stages, job, lane, people
@@ -16,6 +18,7 @@ OTP = 10_000
 PER_JOB = 2_000
 
 
+@pytest.mark.timeout(240)
 async def test_ten_kills_lose_nothing_and_repeat_only_what_asked_for_it(stage: Stages) -> None:
     """50,000 messages, kill -9 at 10 moments: class `report` is never sent twice, `resend` at most a window a bind."""
     moments = sorted(random.Random(7).sample(range(500, BULK + OTP - 2_000), KILLS))

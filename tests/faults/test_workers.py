@@ -56,7 +56,7 @@ async def test_a_worker_that_was_drained_leaves_its_slots_to_the_others_until_a_
         stage(lanes={"alpha": lane(smsc.port, binds=2)}) as site,
         site.process("a", "--workers", "2") as gateway,
     ):
-        await site.until(lambda: account.counts.binds == 2)
+        await site.until(lambda: gateway.log_text().count("running lanes") == 2)
         first, second = workers(gateway)
         second.terminate()
         await site.until(lambda: "was drained, stays down until a reload" in gateway.log_text())

@@ -10,7 +10,7 @@ import pytest
 from gateway.config import Config
 from gateway.flight import SPAN
 from gateway.ledger import Outcome
-from gateway.model import TrafficClass, encode_message
+from gateway.model import Step, TrafficClass, encode_message
 from gateway.settle import LANE_DOWN
 from smpp.constants import CommandStatus
 from tests.support.dispatching import (
@@ -74,6 +74,14 @@ def test_a_text_that_the_lane_cannot_carry_has_failed() -> None:
     put(one.queue("andina"), message("a", text="日本"), message("b"))
     assert ids(one.write()) == ["b"]
     assert (one.outcomes["a"].kind, one.outcomes["a"].error_code) == ("f", "text")
+
+
+def test_a_text_that_the_lane_cannot_carry_goes_on_with_the_plan() -> None:
+    """As a refusal of the provider would."""
+    one = Line(alone(alphabets=["gsm7"]))
+    put(one.queue("andina"), message("a", text="日本", plan=(Step("sms", "", "Nihon", ""),)))
+    assert one.write() == []
+    assert (one.outcomes["a"].kind, one.outcomes["a"].attempt) == ("n", 2)
 
 
 def test_no_more_is_admitted_than_a_lost_ledger_could_account_for() -> None:

@@ -1,4 +1,4 @@
-"""What a number's quality leaves each class of what is ready."""
+"""What a number's quality leaves each class of what is ready, and what many wrong messages do to their template."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from gateway.board import Board
 from gateway.conditions import Conditions
 from gateway.config import WhatsAppLane, loads
-from gateway.model import TrafficClass
+from gateway.model import Message, TrafficClass
 from gateway.number import Number
 from gateway.portfolio import Portfolio
 from gateway.providers.contract import Change
+from gateway.providers.whatsapp import failure_of
 from gateway.store import Patience, Store
 from gateway.window import Window
 
@@ -79,3 +80,38 @@ def test_a_class_with_a_share_waits_for_its_next_token() -> None:
     assert ready == {OTP: 50, BULK: 1}
     it.took(BULK, 1, 0.03)
     assert it.limit_classes({OTP: 50, BULK: 500}, RATE, 0.03) == pytest.approx(2 * 2 / RATE - 0.03)
+
+
+WRONG = failure_of(132000)
+SUBJECT = "template:payment_due/es_MX"
+
+
+def templated(number: int = 0) -> Message:
+    """A message of the template."""
+    content = '{"type":"template","template":{"name":"payment_due","language":{"code":"es_MX"}}}'
+    return Message(f"m{number}", "+573001234567", "", "", "j", "", "", BULK, 0.0, "0:0:0", 0.0, content=content)
+
+
+def test_many_wrong_messages_in_a_row_hold_their_template() -> None:
+    """For a minute: then some find out whether it is right again."""
+    it = number("GREEN")
+    assert WRONG is not None
+    for n in range(49):
+        it.wrong(templated(n), WRONG, 100.0)
+        assert it._board.conditions.template_state("wa", SUBJECT, 100.0).standing == "ok"
+    it.wrong(templated(), WRONG, 100.0)
+    state = it._board.conditions.template_state("wa", SUBJECT, 100.0)
+    assert (state.standing, state.until, state.reason) == ("held", 160.0, "132000")
+    it.wrong(templated(), WRONG, 200.0)
+    assert it._board.conditions.template_state("wa", SUBJECT, 200.0).standing == "ok"
+
+
+def test_a_right_message_between_wrong_ones_clears_their_template() -> None:
+    """Then it is the messages that are wrong."""
+    it = number("GREEN")
+    assert WRONG is not None
+    for n in range(200):
+        it.wrong(templated(n), WRONG, 100.0)
+        if n % 40 == 39:
+            assert it.accepted(templated()) == SUBJECT
+    assert it._board.conditions.template_state("wa", SUBJECT, 100.0).standing == "ok"

@@ -70,6 +70,7 @@ async def test_who_counts_already_is_free(store_url: str, namespace: str) -> Non
     async with portfolios(store_url, namespace) as (one,):
         await granted(one, 2, wishes("a", "b"))
         assert await one.reserve(1, wishes("a", attempt=2), NOW) == [PLACED]
+        assert await one.reserve(1, wishes("a", attempt=2), NOW) == [Answer(0.0, placed=True, had=True)]
 
 
 async def test_two_ways_to_write_a_number_are_one_person(store_url: str, namespace: str) -> None:

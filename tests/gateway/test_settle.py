@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Config
+from gateway.config import Config, loads
 from gateway.correlation import decode_sent
+from gateway.errors import Disposition
 from gateway.flight import Flight
 from gateway.ledger import Outcome
 from gateway.model import Step, TrafficClass
+from gateway.providers.contract import Failure
+from gateway.providers.http import HttpAnswer
 from gateway.settle import LANE_DOWN
 from smpp.constants import CommandStatus
 from smpp.events import LateResponse, Response
@@ -428,3 +431,57 @@ def test_what_expires_in_doubt_is_unknown_not_expired() -> None:
         flights[doubtful] = one.outcomes["m"]
     assert (flights[False].kind, flights[False].parts) == ("x", 2)
     assert (flights[True].kind, flights[True].error_code) == ("u", "no-answer")
+
+
+# Over HTTP an answer can say nothing, and does so at once.
+
+
+def over_http(max_attempts: int = 16) -> Config:
+    """A lane at a provider, before another."""
+    lanes = "\n".join(
+        f"""
+        [lanes.{name}]
+        provider = "twilio"
+        rate = 10
+        max_attempts = {max_attempts}
+        [lanes.{name}.twilio]
+        account_sid = "{sid}"
+        auth_token_env = "TOKEN"
+        """
+        for name, sid in (("andina", "AC1"), ("brava", "AC2"))
+    )
+    text = '[kafka]\nbootstrap = "k:9092"\n[store]\nurl = "redis://s"\n[[routes]]\nlanes = ["andina", "brava"]\n'
+    return loads(text + lanes, {"TOKEN": "secret"})
+
+
+def test_over_http_silence_is_tried_again_after_a_while() -> None:
+    """As the next attempt, though its class resends: at once it would be as often as the provider answers."""
+    one = line(over_http(), message(class_=OTP), class_="otp")
+    one.settler.unanswered(one.write(), NOW)
+    outcome = one.outcomes["m"]
+    assert (outcome.kind, outcome.error_code) == ("r", "no-answer")
+    assert outcome.due >= NOW + 1
+    assert one.write() == []
+    key, _, _ = one.turn.rows  # a callback of this attempt is known by its reference
+    assert key.endswith("banco/m/1")
+
+
+def test_a_callback_may_tell_before_the_next_attempt_does() -> None:
+    """What waits for it after an answer that said nothing is known by our reference."""
+    one = line(over_http(), message())
+    (part,) = one.write()
+    one.settler.answers([HttpAnswer(part, "", Failure(Disposition.RETRY, "http:200", doubtful=True))], NOW)
+    assert one.outcomes["m"].kind == "r"
+    assert one.turn.rows[0].endswith("banco/m/1")
+
+
+@pytest.mark.parametrize("plan", [(), (Step("sms", "", "Hola", ""),)], ids=["alone", "with a plan"])
+def test_what_may_have_been_accepted_is_unknown_in_the_end(plan: tuple[Step, ...]) -> None:
+    """Neither failed nor sent elsewhere, however often it was tried."""
+    one = line(over_http(max_attempts=3), message(attempt=3, plan=plan))
+    (part,) = one.write()
+    doubt = Failure(Disposition.RETRY, "http:200", doubtful=True)
+    one.settler.answers([HttpAnswer(part, "", doubt)], NOW)
+    outcome = one.outcomes["m"]
+    assert (outcome.kind, outcome.error_code) == ("u", "http:200")
+    assert one.turn.rows[0].endswith("banco/m/3")

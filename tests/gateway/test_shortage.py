@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from gateway.model import Event, EventStatus, TrafficClass, decode_event
 from gateway.outbox import Record
@@ -100,6 +101,16 @@ async def test_what_was_said_is_known_to_whoever_speaks_next(store_url: str, nam
         assert (len(one.published), other.published) == (1, [])
         await other.look(bulk=0)
         assert other.said == [(BULK, 0)]
+
+
+async def test_a_store_that_has_forgotten_what_was_said_makes_no_id_twice(store_url: str, namespace: str) -> None:
+    """Whoever reads events by their ids would take the second for the first."""
+    async with processes(store_url, namespace, True) as (one,), Redis.from_url(store_url) as redis:
+        await one.look(bulk=1000)
+        await one.look(NOW + 2, bulk=500)
+        await redis.delete(f"{one.portfolio.key}:said")
+        await one.look(NOW + 4)
+        assert len({event.event_id for event in one.published}) == len(one.published) == 3
 
 
 async def test_what_was_published_and_not_noted_is_published_again_under_its_id(store_url: str, namespace: str) -> None:

@@ -35,7 +35,7 @@ REFUSED = NotSent("connect: refused", URL("https://provider.example/"))
 DOUBT = Failure(Disposition.UNKNOWN, "?")
 """An outcome: nobody says what became of the message, and its class decides."""
 NOT_CONNECTED = Failure(Disposition.RETRY, "connect", after=1.0)
-NOT_ANSWERED = Failure(Disposition.RETRY, "no-answer")
+NOT_ANSWERED = Failure(Disposition.RETRY, "no-answer", doubtful=True)
 """Of a provider that may be asked again."""
 
 

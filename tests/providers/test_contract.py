@@ -17,6 +17,7 @@ from gateway.model import EventStatus, Message
 from gateway.providers.contract import Accepted, Call, Failure, Hook, Reading, Reply, Unsendable, Unsigned
 from gateway.providers.registry import NAMES
 from tests.providers import (
+    oauth_case,
     test_aldeamo,
     test_generic_vendors,
     test_infobip,
@@ -28,7 +29,7 @@ from tests.providers import (
 )
 from tests.providers.exchange import Exchange, play
 from tests.providers.suite import NOW, Case, a_hook, a_reply, several, with_body
-from tests.providers.tables import others, rcs, sms
+from tests.providers.tables import oauth, others, rcs, sms
 
 CASES: list[Case] = [
     test_twilio.SMS,
@@ -40,6 +41,7 @@ CASES: list[Case] = [
     test_rbm.CASE,
     *test_generic_vendors.CASES,
     whatsapp_case.CASE,
+    oauth_case.CASE,
 ]
 TABLES: dict[str, tuple[Exchange, ...]] = {
     "twilio sms": sms.TWILIO,
@@ -54,6 +56,7 @@ TABLES: dict[str, tuple[Exchange, ...]] = {
     "whatsapp": others.WHATSAPP,
     "postmark in TOML": others.POSTMARK,
     "voice blaster in TOML": others.BLASTER,
+    "oauth in TOML": oauth.OAUTH,
 }
 
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -93,7 +96,8 @@ def test_no_provider_is_left_out() -> None:
     suffixes = {name.partition(" ")[0] for name in (case.name for case in CASES)}
     named = {"rbm" if name == "rcs" else name for name in NAMES}
     assert named - suffixes == {"generic", "smtp"}
-    assert {case.name for case in CASES} == TABLES.keys()
+    idempotent = {case.name: case.provider.idempotent for case in CASES}
+    assert idempotent.keys() == TABLES.keys()
     for name, table in TABLES.items():
         assert len({row.label for row in table}) == len(table)
         outcomes = {getattr(outcome, "disposition", "accepted") for row in table for outcome in row.outcomes}
@@ -104,7 +108,7 @@ def test_no_provider_is_left_out() -> None:
             Disposition.THROTTLED,
             Disposition.STOP,
         } <= outcomes
-        assert Disposition.UNKNOWN in outcomes or name == "rbm"
+        assert (Disposition.UNKNOWN in outcomes) is not idempotent[name]
 
 
 @pytest.mark.parametrize(
