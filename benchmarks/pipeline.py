@@ -11,27 +11,21 @@ import contextlib
 import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.structs import TopicPartition
 
 from benchmarks.campaign import Campaign, Tally
 from benchmarks.codec import yardstick_us
-from benchmarks.settings import EMBEDDED, Outputs, Settings, gateway_config, parse_arguments
-from benchmarks.smsc import map_stamps
-from benchmarks.support import PASSWORD, PASSWORD_ENV, SMSC, BenchmarkError, Gateway, Meter, Profiler, machine, versions
-from gateway import config, topics
-from gateway.embedded import EmbeddedBroker, EmbeddedStore
+from benchmarks.settings import Outputs, Settings, gateway_config, parse_arguments
+from benchmarks.site import Site, beside, site
+from benchmarks.support import BenchmarkError, Meter, Profiler, machine, percentile_ms, say, versions
+from benchmarks.timeline import rate_over_time
 from gateway.errors import GatewayError
-from smpp.simulator import Behaviour, ControlClient
+from smpp.simulator import Behaviour
 
 _YARDSTICKS = 5
 """Before the run, and again after it."""
@@ -46,36 +40,27 @@ _LINGER_S = 1.0
 class Run:
     """One measurement. The processes belong to `main`; here messages go in and figures come out."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        gateway: Gateway,
-        clients: tuple[AIOKafkaProducer, AIOKafkaConsumer],
-        jobs_topic: str,
-        smsc: ControlClient,
-        stamps: memoryview[float],
-    ) -> None:
+    def __init__(self, settings: Settings, here: Site) -> None:
         self._settings = settings
-        self._gateway = gateway
-        self._producer, self._consumer = clients
-        self._jobs_topic = jobs_topic
-        self._smsc = smsc
-        self._stamps = stamps
+        self._here = here
+        self._gateway = here.gateway()
+        self._stamps = here.stamps
         self.yardsticks: list[float] = []
         """Taken while messages flowed."""
         self._tally = Tally(settings.messages + settings.warm_up)
         self._campaign = self._make(0, settings.messages)
 
-    async def measure(self, others: dict[str, int], profile: Path | None) -> dict[str, Any]:
-        """Publish, wait until the account closes, and return the figures; `others` are processes by what they are."""
+    async def measure(self, profile: Path | None) -> dict[str, Any]:
+        """Publish, wait until the account closes, and return the figures."""
+        others = self._here.pids
         settings, campaign = self._settings, self._campaign
-        async with _beside(self._tally.follow(self._consumer)):
+        async with beside(self._tally.follow(self._here.clients.events)):
             if settings.offered is None:
-                _say("publishing")
+                say("publishing")
                 await self._publish(campaign)
             with self._gateway as gateway:
                 meter = Meter({"gateway": gateway.process.pid, **others, "benchmark": os.getpid()})
-                async with _beside(meter.run()):
+                async with beside(meter.run()):
                     if settings.offered is not None:
                         warm_up = self._make(settings.messages, settings.warm_up)
                         await self._publish(warm_up)
@@ -85,7 +70,7 @@ class Run:
                         async with asyncio.TaskGroup() as group:
                             if settings.offered is not None:
                                 group.create_task(self._publish(campaign))
-                            async with _beside(self._measure_smpplib()):
+                            async with beside(self._measure_smpplib()):
                                 await self._all_closed(campaign)
                     result = await self._result(meter, list(others))
                 if gateway.running:
@@ -93,7 +78,7 @@ class Run:
                 return result | {"warnings": gateway.complaints()}
 
     async def _publish(self, campaign: Campaign) -> None:
-        await campaign.publish(self._producer, self._jobs_topic, self._settings.offered)
+        await campaign.publish(self._here.clients.producer, self._here.config.kafka.jobs_topic, self._settings.offered)
 
     async def _measure_smpplib(self) -> None:
         """Take a yardstick now and then until cancelled; a paced campaign is not held up by it, and takes none."""
@@ -128,25 +113,25 @@ class Run:
             if closed == campaign.messages and (self._settings.receipts >= 1 or not await self._pending()):
                 break
             if not self._gateway.running:
-                _say(f"the gateway has ended\n{self._gateway.log_end()}")
+                say(f"the gateway has ended\n{self._gateway.log_end()}")
                 break
             if now - max(began, tally.seen_at) > _PATIENCE_S:
-                _say(f"nothing happens any more\n{self._gateway.log_end()}")
+                say(f"nothing happens any more\n{self._gateway.log_end()}")
                 break
             if now - said >= 1:
                 said = now
-                _say(f"{now - began:4.0f} s  submitted {tally.counts['submitted']}  closed {closed}")
+                say(f"{now - began:4.0f} s  submitted {tally.counts['submitted']}  closed {closed}")
 
     async def _pending(self) -> int:
-        counts = await self._smsc.call("stats")
-        return sum(count["pending"] for count in counts.values())
+        pending: int = (await self._here.counts())["pending"]
+        return pending
 
     async def _result(self, meter: Meter, others: list[str]) -> dict[str, Any]:
         settings, campaign, tally = self._settings, self._campaign, self._tally
         end = tally.last_at
         await asyncio.sleep(_LINGER_S)
         meter.sample()
-        counts = (await self._smsc.call("stats")).values()
+        counts = await self._here.counts()
         arrivals = sorted(stamp for stamp in self._stamps[: settings.messages] if stamp)
         if not arrivals:
             raise BenchmarkError(f"nothing was submitted\n{self._gateway.log_end()}")
@@ -160,15 +145,16 @@ class Run:
             "messages_per_s": round(closed / (end - first), 1),
             "cpu_us_per_message": round(cpu_s * per_message, 2),
             "cpu_us_per_message_in_kernel": round(meter.kernel_s("gateway", work, end) * per_message, 2),
-            "p50_ms": _percentile_ms(latencies, 0.5),
-            "p99_ms": _percentile_ms(latencies, 0.99),
-            "max_ms": _percentile_ms(latencies, 1),
+            "p50_ms": percentile_ms(latencies, 0.5),
+            "p99_ms": percentile_ms(latencies, 0.99),
+            "max_ms": percentile_ms(latencies, 1),
             "rss_mb": round(meter.peak_rss_mb("gateway"), 1),
             "lost": settings.messages - closed,
-            "duplicates": sum(count["duplicates"] for count in counts) + tally.repeated,
+            "duplicates": counts["duplicates"] + tally.repeated,
             "submitted_per_s": round((len(arrivals) - 1) / max(arrivals[-1] - first, 1e-3), 1),
             "rate_first": _rate(arrivals[: len(arrivals) // 5 + 1]),
             "rate_last": _rate(arrivals[-(len(arrivals) // 5 + 1) :]),
+            "rate_over_time": rate_over_time(self._stamps[: settings.messages]),
             "seconds": round(end - first, 3),
             "intake_lead_s": round(first - work, 3),
             "cpu_us_per_message_elsewhere": {
@@ -176,12 +162,8 @@ class Run:
             },
             "cores_taken_by_others": round(meter.strangers(work, end), 2),
             "events": dict(tally.counts),
-            "receipts": sum(count["receipts"] for count in counts),
+            "receipts": counts["receipts"],
         }
-
-
-def _percentile_ms(ascending: list[float], share: float) -> float:
-    return round(ascending[min(int(len(ascending) * share), len(ascending) - 1)] * 1000, 2)
 
 
 def _rate(ascending: list[float]) -> float:
@@ -189,77 +171,20 @@ def _rate(ascending: list[float]) -> float:
     return round((len(ascending) - 1) / max(ascending[-1] - ascending[0], 1e-3), 1)
 
 
-@contextlib.asynccontextmanager
-async def _beside(loop: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a loop that does not end by itself while the context is open; what it failed with is raised at the end."""
-    task = asyncio.create_task(loop)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.asynccontextmanager
-async def _kafka(gateway: config.Config) -> AsyncIterator[tuple[AIOKafkaProducer, AIOKafkaConsumer]]:
-    """The topics and our two clients; topics of a broker that goes on living are deleted at the end."""
-    bootstrap = list(gateway.kafka.servers)
-    created = await topics.create(gateway)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=8 * 2**20)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        auto_offset_reset="earliest",
-        # Seldom and much: our own CPU time is the gateway's loss where they share a machine.
-        fetch_max_wait_ms=100,
-        fetch_min_bytes=2**17,
-        fetch_max_bytes=4 * 2**20,
-    )
-    partitions = range(gateway.kafka.events_partitions)
-    consumer.assign([TopicPartition(gateway.kafka.events_topic, partition) for partition in partitions])
-    await producer.start()
-    await consumer.start()
-    try:
-        yield producer, consumer
-    finally:
-        await consumer.stop()
-        await producer.stop()
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        await admin.start()
-        await admin.delete_topics(list(created))
-        await admin.close()
-
-
 async def main(settings: Settings, profile: Path | None) -> dict[str, Any]:
     facts = machine()
     before = [yardstick_us() for _ in range(_YARDSTICKS)]
     behaviour = Behaviour(latency_s=settings.rtt_ms / 1000, receipt_ratio=settings.receipts)
     messages = settings.messages + settings.warm_up
-    async with contextlib.AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recado-bench-")))
-        servers: dict[str, int] = {}
-        smsc = SMSC(settings.lane_names, behaviour, directory / "stamps", messages)
-        servers["simulator"] = (await stack.enter_async_context(smsc)).pid
-        bootstrap = settings.broker
-        if bootstrap == EMBEDDED:
-            broker = await stack.enter_async_context(EmbeddedBroker())
-            servers["broker"] = broker.pid
-            bootstrap = broker.bootstrap
-        store = await stack.enter_async_context(EmbeddedStore())
-        servers["store"] = store.pid
-        file = directory / "gateway.toml"
-        file.write_text(gateway_config(settings, bootstrap, store.url, smsc.smpp_port))
-        loaded = config.loads(file.read_text(), {PASSWORD_ENV: PASSWORD})
-        clients = await stack.enter_async_context(_kafka(loaded))
-        control = await stack.enter_async_context(ControlClient(smsc.port))
-        stamps = map_stamps(directory / "stamps", messages)
-        gateway = Gateway(file, directory / "gateway.log")
-        run = Run(settings, gateway, clients, loaded.kafka.jobs_topic, control, stamps)
-        result = await run.measure(servers, profile)
+    async with site(
+        lambda ground, port: gateway_config(settings, ground.bootstrap, ground.store.url, port),
+        settings.lane_names,
+        behaviour,
+        messages,
+        settings.broker,
+    ) as here:
+        run = Run(settings, here)
+        result = await run.measure(profile)
     after = [yardstick_us() for _ in range(_YARDSTICKS)]
     yardstick = statistics.mean(run.yardsticks or before + after)
     return {
@@ -282,7 +207,7 @@ def report(settings: Settings, outputs: Outputs) -> int:
     try:
         result = uvloop.run(main(settings, outputs.profile))
     except GatewayError as error:
-        _say(str(error))
+        say(str(error))
         return 1
     text = msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
     if outputs.json is not None:

@@ -45,6 +45,8 @@ def describe(event: Event) -> tuple[str, str, str]:
     details = [f"job {event.job_id}" if event.job_id else "", f"lane {event.lane}" if event.lane else ""]
     if event.status is EventStatus.ACCEPTED:
         details.append(f"{event.recipients} recipients, {event.rejected} rejected")
+    if event.status is EventStatus.SHORT:
+        details += [f"portfolio {event.portfolio}", str(event.class_), f"{event.recipients} without a place"]
     if event.parts > 1:
         details.append(f"parts {event.parts_done}/{event.parts}")
     if event.attempt > 1:

@@ -21,6 +21,7 @@ _COLOURS = {
     EventStatus.DUPLICATE: "yellow",
     EventStatus.UNKNOWN: "yellow",
     EventStatus.ORPHAN: "yellow",
+    EventStatus.SHORT: "yellow",
 }
 """All others mean that the person did not get it."""
 

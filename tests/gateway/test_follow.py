@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.follow import Filter, describe
-from gateway.model import Event, EventStatus
+from gateway.model import Event, EventStatus, TrafficClass
 
 AT = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
 FAILED = Event(
@@ -61,3 +61,9 @@ def test_an_event_about_a_job_says_how_many_it_has() -> None:
     """It has no message."""
     event = Event("banco/nov/accepted/0:1", EventStatus.ACCEPTED, AT, job_id="nov", recipients=500, rejected=2)
     assert describe(event)[2] == "-  job nov  500 recipients, 2 rejected"
+
+
+def test_who_has_no_place_is_told_by_portfolio_and_class() -> None:
+    """There is neither a job nor a message to name."""
+    event = Event("andina/short/1", EventStatus.SHORT, AT, portfolio="andina", class_=TrafficClass.BULK, recipients=150)
+    assert describe(event)[2] == "-  portfolio andina  bulk  150 without a place"

@@ -169,7 +169,12 @@ async def test_a_class_leaves_places_to_more_urgent_ones_behind_it(store_url: st
         batch = wishes("a", "b", "c") + wishes("d", class_=OTP)
         answers = await one.reserve(4, batch, NOW, {OTP: 1, TRANSACTIONAL: 1, BULK: 50})
         assert [answer.placed for answer in answers] == [True, False, False, True]
-        assert [answer.wait_s for answer in answers] == [0.0, 5.0, 5.0, 0.0]  # two places are left, should nobody want them
+        assert [answer.wait_s for answer in answers] == [
+            0.0,
+            5.0,
+            5.0,
+            0.0,
+        ]  # two places are left, should nobody want them
         assert await granted(one, 4, wishes("e", class_=OTP) + wishes("f", class_=TRANSACTIONAL)) == [True, True]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -116,7 +117,7 @@ async def test_a_worker_that_dies_is_started_again() -> None:
 def two_workers(folder: Path) -> tuple[Supervisor, list[int]]:
     """Two that live until a file with their number is there, or they are asked; and those that were started."""
     started: list[int] = []
-    script = "trap '' HUP; while [ ! -e drain-$0 ] && read -t 0.01 line || [ $? -gt 128 ]; do :; done"
+    script = "trap '' HUP; touch up-$0; while [ ! -e drain-$0 ] && read -t 0.01 line || [ $? -gt 128 ]; do :; done"
 
     def command(index: int) -> tuple[str, ...]:
         started.append(index)
@@ -131,7 +132,7 @@ async def test_a_worker_that_was_drained_stays_down_until_a_reload(
     """It has ended in good order, and nobody here has asked for it: then a person has, who starts it again by SIGHUP."""
     it, started = two_workers(tmp_path)
     running = asyncio.create_task(it.run())
-    await until(lambda: len(started) == 2)
+    await until(lambda: all((tmp_path / f"up-{index}").exists() for index in (0, 1)))
     (tmp_path / "drain-1").touch()
     await until(lambda: "worker=1 was drained, stays down until a reload" in caplog.messages)
     await asyncio.sleep(0.1)
@@ -148,7 +149,7 @@ async def test_when_the_last_was_drained_all_is_over(tmp_path: Path) -> None:
     """Exit code 0, as of a gateway without workers that is drained; nothing is started again."""
     it, started = two_workers(tmp_path)
     running = asyncio.create_task(it.run())
-    await until(lambda: len(started) == 2)
+    await until(lambda: all((tmp_path / f"up-{index}").exists() for index in (0, 1)))
     for index in (0, 1):
         (tmp_path / f"drain-{index}").touch()
     assert await asyncio.wait_for(running, 20) == 0
@@ -159,7 +160,7 @@ async def test_a_stop_ends_what_was_drained_too(tmp_path: Path, caplog: pytest.L
     """Nobody is waited for who is down already."""
     it, started = two_workers(tmp_path)
     running = asyncio.create_task(it.run())
-    await until(lambda: len(started) == 2)
+    await until(lambda: all((tmp_path / f"up-{index}").exists() for index in (0, 1)))
     (tmp_path / "drain-0").touch()
     await until(lambda: "worker=0 was drained, stays down until a reload" in caplog.messages)
     it.stop()
@@ -203,8 +204,11 @@ async def test_a_stop_ends_the_pause_before_a_restart() -> None:
     assert started == [0]
 
 
-async def test_a_changed_configuration_is_told_to_every_worker(tmp_path: Path) -> None:
+async def test_a_changed_configuration_is_told_to_every_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """By SIGHUP."""
+    caplog.set_level(logging.INFO, "gateway.supervise")
     # No shell: one that is started with SIGHUP ignored, as by nohup, cannot trap it.
     script = """
 import os, pathlib, signal, sys, time
@@ -220,6 +224,7 @@ while not os.path.exists("hup"): time.sleep(0.01)
     it = Supervisor(lambda index: (sys.executable, "-c", script, str(folders[index])), 2, Restarts())
     running = asyncio.create_task(it.run())
     await until(lambda: all((folder / "up").exists() for folder in folders))
+    await until(lambda: sum(" started pid=" in line for line in caplog.messages) == 2)
     it.hang_up()
     it.stop()
     assert await running == 0
