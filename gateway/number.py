@@ -105,10 +105,12 @@ class Number:
         """So many of a class are written."""
         self._classes[class_].take(count, now)
 
-    def refusal(self, message: Message, window_open: bool, now: float) -> Failure | float:
-        """Return why a message cannot be sent at all, or how many seconds it is held; 0 for one that can go. Unix time."""
+    def refusal(self, template: str, window_open: bool, now: float) -> Failure | float:
+        """Return why a message cannot be sent at all, or how many seconds it is held; 0 for one that can go. Unix time.
+
+        `template` is as `template_of` gives it: empty for a free message.
+        """
         conditions = self._board.conditions
-        template = template_of(message)
         if not template and not window_open:
             return Failure(
                 Disposition.REJECTED, _CLOSED, "the person has not written within 24 hours", scope=Scope.RECIPIENT
@@ -130,12 +132,19 @@ class Number:
         """
         now = time.time()
         messages = [flight.message for flight in flights]
-        opened = await self._window.open_for(self.whose.number, [message.to for message in messages])
-        answers = [self.refusal(message, is_open, now) for message, is_open in zip(messages, opened, strict=True)]
+        templates = [template_of(message) for message in messages]
+        limit = self.recipients
+        # Whether a person has written lately is asked for free messages, and where it saves a place.
+        asked = [n for n, template in enumerate(templates) if limit is not None or not template]
+        opened = [False] * len(messages)
+        found = await self._window.open_for(self.whose.number, [messages[n].to for n in asked])
+        for n, is_open in zip(asked, found, strict=True):
+            opened[n] = is_open
+        answers = [self.refusal(template, is_open, now) for template, is_open in zip(templates, opened, strict=True)]
         asking = [n for n, answer in enumerate(answers) if answer == 0.0]
         wishes = [Wish(messages[n].to, attempt_key(messages[n]), messages[n].class_, opened[n]) for n in asking]
         for n, answer in zip(
-            asking, await self.portfolio.reserve(self.recipients, wishes, int(now * 1000), behind), strict=True
+            asking, await self.portfolio.reserve(limit, wishes, int(now * 1000), behind), strict=True
         ):
             answers[n] = answer.wait_s
             flights[n].placed, flights[n].had_place = answer.placed, answer.had
