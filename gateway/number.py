@@ -143,9 +143,7 @@ class Number:
         answers = [self.refusal(template, is_open, now) for template, is_open in zip(templates, opened, strict=True)]
         asking = [n for n, answer in enumerate(answers) if answer == 0.0]
         wishes = [Wish(messages[n].to, attempt_key(messages[n]), messages[n].class_, opened[n]) for n in asking]
-        for n, answer in zip(
-            asking, await self.portfolio.reserve(limit, wishes, int(now * 1000), behind), strict=True
-        ):
+        for n, answer in zip(asking, await self.portfolio.reserve(limit, wishes, int(now * 1000), behind), strict=True):
             answers[n] = answer.wait_s
             flights[n].placed, flights[n].had_place = answer.placed, answer.had
             flights[n].admitted = not answer.wait_s
