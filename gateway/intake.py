@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -100,8 +101,10 @@ class Intake:
         self.seconds = histogram("recado_intake_seconds")
         self._positions: dict[TopicPartition, int] = {}
         self._commit_at = 0.0
-        self._telling: list[asyncio.Task[None]] = []
-        """Events that are being produced; there before the commit."""
+        self._producing: list[asyncio.Task[None]] = []
+        """What was made of jobs, on its way to Kafka; there before the commit."""
+        self._last: asyncio.Task[None] | None = None
+        """Of that the messages that were made last: the next ones wait for them, and so keep their order."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -114,7 +117,7 @@ class Intake:
             while not await self._turn():
                 pass
         finally:
-            for task in self._telling:
+            for task in self._producing:
                 task.cancel()
 
     async def _turn(self) -> bool:
@@ -124,9 +127,7 @@ class Intake:
             fetched = await fetch(self._consumer, timeout_ms=200, max_records=200)
             if fetched:
                 await self._take([record for records in fetched.values() for record in records])
-                now = time.time()
-                for records in fetched.values():
-                    self.seconds.observe(max(0.0, now - records[0].timestamp / 1000), len(records))
+                self._time([(records[0].timestamp / 1000, len(records)) for records in fetched.values()])
                 self._positions |= {tp: records[-1].offset + 1 for tp, records in fetched.items()}
             if self._positions and (self._stopping or time.monotonic() >= self._commit_at):
                 await self._commit()
@@ -141,8 +142,9 @@ class Intake:
 
     async def _commit(self) -> None:
         self._commit_at = time.monotonic() + _COMMIT_S
-        telling, self._telling = self._telling, []
-        await asyncio.gather(*telling)
+        producing = list(self._producing)
+        await asyncio.gather(*producing)  # what has failed stays there, and nothing is committed any more
+        del self._producing[: len(producing)]
         positions, self._positions = self._positions, {}
         owned = self._consumer.assignment()
         if positions := {tp: offset for tp, offset in positions.items() if tp in owned}:
@@ -181,12 +183,31 @@ class Intake:
         await self._send(batches, published)
 
     async def _send(self, batches: Batches, published: list[Record]) -> None:
-        """Messages before anything else is read; what is told about them only has to be there before the commit."""
+        """Have all of it on its way; the next jobs are read meanwhile, but no further ahead than by what this waits for."""
         if published:
-            telling = self._outbox.send_keyed(self._kafka.events_topic, published)
-            self._telling.append(asyncio.create_task(telling, name="intake events"))
+            self._produce(self._outbox.send_keyed(self._kafka.events_topic, published))
         if batches:
-            await self._outbox.send(batches)
+            if self._last is not None:
+                await self._last
+            self._last = self._produce(self._outbox.send(batches))
+
+    def _produce(self, sending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(sending, name="intake produces")
+        self._producing.append(task)
+        return task
+
+    def _time(self, began: list[tuple[float, int]]) -> None:
+        """Note how long jobs took until their messages were in Kafka: when the first of some were appended, and how many."""
+
+        def note(_: object) -> None:
+            now = time.time()
+            for at, jobs in began:
+                self.seconds.observe(max(0.0, now - at), jobs)
+
+        if self._last is None or self._last.done():
+            note(None)
+        else:
+            self._last.add_done_callback(note)
 
     async def _expand(
         self,

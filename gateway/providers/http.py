@@ -376,6 +376,7 @@ class HttpPort:
 
     def _go_down(self, reason: str, origin: URL) -> None:
         if self._open and self._recovery is None:
+            self._down = reason
             self._put_back()
             self._recovery = asyncio.create_task(self._recover(reason, origin), name=f"recovery {self.lane}")
 

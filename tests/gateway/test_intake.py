@@ -22,7 +22,7 @@ from gateway.operators import Operators
 from gateway.outbox import Outbox, partition_of
 from gateway.routing import Router
 from gateway.store import Patience, Store
-from tests.support.dispatching import Broker, configured, record
+from tests.support.dispatching import FETCHER, Broker, configured, record
 
 JOBS = TopicPartition("recado.jobs", 0)
 TO = "+573001234567"
@@ -32,6 +32,7 @@ class Consumer:
     """What a consumer of aiokafka's is to intake: brings these records once, and notes what is committed."""
 
     def __init__(self) -> None:
+        self._fetcher = FETCHER
         self.records: list[ConsumerRecord] = []
         self.committed: dict[TopicPartition, int] = {}
 
@@ -281,3 +282,27 @@ async def test_a_job_that_is_read_again_gives_the_same_messages() -> None:
 
     assert all_of(first) == all_of(second)
     assert [each for each, _ in all_of(first)] == [f"j:{n}" for n in range(1200)]
+
+
+async def test_the_next_jobs_are_read_while_the_last_are_on_their_way() -> None:
+    """No further ahead than that: what was made of them waits until Kafka has what was made before."""
+    desk = Desk(ALONE)
+    running = asyncio.create_task(desk.intake.run())
+
+    async def offer(number: int) -> int:
+        """How many messages have been made when this job was offered."""
+        desk.consumer.records = [record(JOBS.topic, number, job())]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return desk.intake.counts["messages"]
+
+    assert await offer(0) == 1  # and committed: the next commit is a second away
+    desk.broker.hold = asyncio.Event()
+    assert [await offer(number) for number in (1, 2, 3)] == [2, 3, 3]
+    assert desk.consumer.committed == {JOBS: 1}
+    desk.broker.hold.set()
+    desk.intake.stop()
+    await running
+    ((_, several),) = desk.messages().items()
+    assert [each.source for each in several] == [f"0:{number}:0" for number in range(3)]
+    assert desk.consumer.committed == {JOBS: 3}

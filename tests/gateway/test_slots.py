@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
@@ -22,6 +21,7 @@ from gateway.providers.contract import Failure
 from gateway.slots import Slots
 from ratelimit.lease import Lease
 from tests.support.dispatching import (
+    FETCHER,
     Port,
     Table,
     Works,
@@ -42,7 +42,7 @@ class Group:
     """What a consumer of aiokafka's is to the slots: offsets, positions and records of the group."""
 
     def __init__(self) -> None:
-        self._fetcher = SimpleNamespace(error_future=asyncio.get_running_loop().create_future())
+        self._fetcher = FETCHER
         self.offsets: dict[TopicPartition, int] = {}
         self.positions: dict[TopicPartition, int] = {}
         self.records: dict[TopicPartition, list[ConsumerRecord]] = {}

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from math import floor
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -241,6 +242,10 @@ class _Batch:
     def append(self, *, timestamp: int, key: bytes | None, value: bytes) -> bool:
         self.records.append((key, value))
         return True
+
+
+FETCHER = SimpleNamespace(error_future=SimpleNamespace(done=lambda: False))
+"""Of what is a consumer to us: its fetching goes on (`consumers.fetch`)."""
 
 
 class Broker:
