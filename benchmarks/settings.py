@@ -96,7 +96,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[Settings, O
     add("--recipients-per-job", type=int, help="default: 500, but 1 with --offered")
     offered = "publish so many to a running gateway (default: publish all, then start it)"
     add("--offered", type=float, metavar="MSG_PER_S", help=offered)
-    add("--broker", default=EMBEDDED, metavar="HOST:PORT", help="default: an embedded one")
+    add("--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one")
     add("--json", type=Path, metavar="FILE", help="write the result there as well")
     formats = "run py-spy on the gateway; .json is for speedscope, .svg a flame graph, all else folded stacks"
     add("--profile", type=Path, metavar="FILE", help=formats)

@@ -69,14 +69,14 @@ class Supervisor:
         self._drained: dict[int, asyncio.Event] = {}
         """Those that a person has drained, and what they wait for to be started again."""
         self._stopping = asyncio.Event()
-        self._failed = False
+        self._code = 0
 
     async def run(self) -> int:
-        """Return when all have ended, and the exit code: 0 if they did so in good order and because somebody asked for it."""
+        """Return when all have ended, and the exit code: 0 in good order, 2 if none came up for its configuration, else 1."""
         async with asyncio.TaskGroup() as keeping:
             for index in range(self._workers):
                 keeping.create_task(self._keep(index), name=f"worker {index}")
-        return 1 if self._failed else 0
+        return self._code
 
     @property
     def stopping(self) -> bool:
@@ -123,7 +123,7 @@ class Supervisor:
             _close(process)
             del self._running[index]
             if self.stopping:
-                self._failed = self._failed or code != 0
+                self._code = self._code or int(code != 0)
                 log.info("worker=%d ended %s", index, _ending(code))
                 break
             if code == 0:
@@ -134,7 +134,7 @@ class Supervisor:
             pause = self._restarts.ended(index, now - started, others_s)
             if pause is None:
                 log.critical("worker=%d ended %s again and none comes up: giving up", index, _ending(code))
-                self._failed = True
+                self._code = 2 if code == 2 else 1  # 2: a person has to mend the configuration, or free a port
                 self.stop()
                 break
             log.error("worker=%d ended %s, starts again in %g s", index, _ending(code), pause)

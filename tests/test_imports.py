@@ -1,4 +1,4 @@
-"""The directions of imports: what a package may know of the others (docs/design.md, "Packages")."""
+"""The directions of imports: what a package may know of the others (docs/design.md, "The way of a message")."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def lanes(
     """Show what every lane does, over all workers: state, rates, binds, what waits.
 
     Asks the admin ports that are named, or those of the configuration:
-    from its port up to the first where nobody is. Exit code 1 if no
+    from its port up to the last that is there. Exit code 1 if no
     worker answers.
     """
     from gateway.cli import lanes as shown

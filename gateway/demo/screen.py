@@ -37,7 +37,7 @@ _COLOURS = {"GREEN": "green", "YELLOW": "yellow", "RED": "bold red"}
 
 
 class Screen:
-    """Shows one demo. `now` is monotonic seconds."""
+    """Shows one demo."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

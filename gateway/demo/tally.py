@@ -10,7 +10,7 @@ from gateway.model import FINAL, Event, EventStatus
 
 
 class Tally:
-    """Counts each event once, however often it comes. `counts` and `parts` are per lane and status; lane "" is none."""
+    """Counts each event once, however often it comes. `counts` is by lane and status; lane "" is none."""
 
     def __init__(self, script: Script) -> None:
         self.script = script

@@ -130,7 +130,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         ),
         _counter(
             "recado_ledgers_lost",
-            "Queues whose ledger was gone from the store: what of them had been written before, nobody knows.",
+            "Queues whose ledger was gone from the store; the log says whether a worker still knew what was written.",
             "lane",
         ),
         _gauge("recado_jobs_backlog", "Jobs that are published and not taken in, of this worker's partitions."),
@@ -244,7 +244,7 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "Of one worker, at `/metrics` of its admin port; written by `python -m gateway.metrics.table`. Every worker counts"
     yield "what is its own: sum over workers, except `recado_lane_contract_rate`, `_limit_rate`, `_level`, `_paused`,"
-    yield "`_stopped`, `_down`, `recado_holds` and `recado_whatsapp_*`, which all say alike (take `max`). Beside these there"
+    yield "`_stopped`, `_down`, `recado_holds` and the gauges `recado_whatsapp_*`, which all say alike (take `max`). Beside these there"
     yield "are the `process_*` and `python_gc_*` of Prometheus' client."
     for title, metrics in SECTIONS.items():
         yield ""

@@ -168,12 +168,13 @@ async def test_a_stop_ends_what_was_drained_too(tmp_path: Path, caplog: pytest.L
     assert sorted(started) == [0, 1]
 
 
-async def test_it_gives_up_when_none_comes_up(caplog: pytest.LogCaptureFixture) -> None:
-    """Exit code 1, and a line that says why."""
-    it, started = supervisor(DYING)
-    assert await asyncio.wait_for(it.run(), 20) == 1
+@pytest.mark.parametrize(("end", "code"), [(3, 1), (2, 2)], ids=["a crash", "a configuration"])
+async def test_it_gives_up_when_none_comes_up(caplog: pytest.LogCaptureFixture, end: int, code: int) -> None:
+    """A line says why, and the exit code whether it is any use to start all of it again."""
+    it, started = supervisor(("sh", "-c", f"exit {end}"))
+    assert await asyncio.wait_for(it.run(), 20) == code
     assert len(started) == 5
-    assert "worker=0 ended code=3 again and none comes up: giving up" in caplog.messages
+    assert f"worker=0 ended code={end} again and none comes up: giving up" in caplog.messages
 
 
 async def test_a_worker_that_does_not_end_is_killed_when_asked_twice() -> None:

@@ -64,7 +64,7 @@ class Rbm(Vendor):
             return self.error(Refusal("400", detail=f"{type(error).__name__}: {error}"))
 
     def _capabilities(self, user: str, asked: Mapping[str, Sequence[str]]) -> Answer:
-        if not (asked["requestId"][0] and asked["agentId"][0]):
+        if not {"requestId", "agentId"} <= asked.keys():
             raise ValueError("requestId and agentId are required")
         if self._unreachable(digits(user)):
             return self.error(Refusal("404"))
