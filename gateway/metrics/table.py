@@ -244,8 +244,8 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "Of one worker, at `/metrics` of its admin port; written by `python -m gateway.metrics.table`. Every worker counts"
     yield "what is its own: sum over workers, except `recado_lane_contract_rate`, `_limit_rate`, `_level`, `_paused`,"
-    yield "`_stopped`, `_down`, `recado_holds` and the gauges `recado_whatsapp_*`, which all say alike (take `max`). Beside these there"
-    yield "are the `process_*` and `python_gc_*` of Prometheus' client."
+    yield "`_stopped`, `_down`, `recado_holds` and the gauges `recado_whatsapp_*`, which all say alike (take `max`). Beside these"
+    yield "there are the `process_*` and `python_gc_*` of Prometheus' client."
     for title, metrics in SECTIONS.items():
         yield ""
         yield f"## {title}"
