@@ -107,4 +107,5 @@ def with_step(message: Message, step: int, attempt: int) -> Message:
         attempt=attempt,
         accepted_ids=(),
         tried=(),
+        doubtful=False,
     )

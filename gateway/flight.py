@@ -67,6 +67,11 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """Why a part was refused: of several, the gravest."""
 
     @property
+    def doubtful(self) -> bool:
+        """It may have been accepted without our knowing, now or at an earlier attempt."""
+        return self.in_doubt or self.message.doubtful
+
+    @property
     def gives_back(self) -> bool:
         """Whether its place is free when nothing of it is under way any more."""
         return self.placed and not self.in_doubt and (self.intended or not self.had_place)

@@ -69,11 +69,14 @@ class Forwarder:
                     # What is to go over a number of WhatsApp needs a place first: see `place`.
                     if queue.records and len(queue.ready) < room and number is None:
                         self._admit(queue, room, now)
-                    if queue.ready and (number is None or queue.ready[0].flight.admitted):
+                    # New ones only come at the end: if the last is admitted, all are.
+                    if queue.ready and (number is None or queue.ready[-1].flight.admitted):
                         sizes[queue.class_] = sizes.get(queue.class_, 0) + len(queue.ready)
                         waiting.setdefault(queue.class_, []).append(queue)
             if number is not None:
-                wait = min(wait, number.limit_classes(sizes, lane.lease.rate, monotonic))
+                again, held = number.limit_classes(sizes, lane.lease.rate, monotonic)
+                wait = min(wait, again)
+                wanted[lane] += held
             ready = sum(sizes.values())
             want = min(room, ready)
             if want:

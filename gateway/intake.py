@@ -143,7 +143,7 @@ class Intake:
     async def _commit(self) -> None:
         self._commit_at = time.monotonic() + _COMMIT_S
         producing = list(self._producing)
-        await asyncio.gather(*producing)  # what has failed stays there, and nothing is committed any more
+        await self._there(*producing)
         del self._producing[: len(producing)]
         positions, self._positions = self._positions, {}
         owned = self._consumer.assignment()
@@ -188,13 +188,20 @@ class Intake:
             self._produce(self._outbox.send_keyed(self._kafka.events_topic, published))
         if batches:
             if self._last is not None:
-                await self._last
+                await self._there(self._last)
             self._last = self._produce(self._outbox.send(batches))
 
     def _produce(self, sending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(sending, name="intake produces")
         self._producing.append(task)
         return task
+
+    async def _there(self, *producing: asyncio.Task[None]) -> None:
+        """Wait until Kafka has it. What it will never take ends the worker, and nothing from there on is committed."""
+        try:
+            await asyncio.gather(*producing)
+        except KafkaError as error:
+            raise RuntimeError(f"what was made of jobs cannot be published: {error}") from error
 
     def _time(self, began: list[tuple[float, int]]) -> None:
         """Note how long jobs took until their messages were in Kafka: when the first of some were appended, and how many."""

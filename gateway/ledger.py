@@ -146,6 +146,8 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
     """`w`, `m` and `n` only: the attempt with which it goes on, the same one where nothing was written."""
     step: int = 0
     """`n` only: which of the steps that were left, from 0."""
+    doubtful: bool = False
+    """`r` only: this attempt may have been accepted for all that."""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -146,6 +146,8 @@ class Message(Struct, array_like=True, gc=False):
     plan: tuple[Step, ...] = ()
     """What is left of the job's `fallback`."""
     purpose: str = ""
+    doubtful: bool = False
+    """An earlier attempt may have been accepted: it stays on its lane, and is unknown in the end rather than failed."""
 
 
 class EventStatus(StrEnum):

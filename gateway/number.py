@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import ceil, inf
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ from gateway.providers.contract import Failure, Scope
 from gateway.providers.whatsapp import template_of
 from gateway.whatsapp_lane_config import WhatsAppLane
 from gateway.window import Window
-from ratelimit import TokenBucket
+from ratelimit import SLICE_S, TokenBucket
 
 _AGAIN_S = 900.0
 """A message that is held asks again after this at the latest: what was paused may be lifted early."""
@@ -81,13 +81,14 @@ class Number:
         """Messages a second that the number stands now, in all classes together."""
         return max(self._rate_of(class_) for class_ in TrafficClass)
 
-    def limit_classes(self, ready: dict[TrafficClass, int], lease_rate: float, now: float) -> float:
+    def limit_classes(self, ready: dict[TrafficClass, int], lease_rate: float, now: float) -> tuple[float, int]:
         """Lower what is ready of each class to what its share of the rate lets through now.
 
-        Returns the seconds after which one that was held back may go on, infinite if none is, or only while it is paused:
-        whoever changes that wakes everybody.
+        Returns the seconds after which one that was held back may go on, infinite if none is, or only while it is paused
+        (whoever changes that wakes everybody); and how many more would go if this process had more of the lease.
         """
         wait = inf
+        held = 0
         for class_, size in ready.items():
             rate = self._rate_of(class_)
             if not rate:
@@ -97,9 +98,12 @@ class Number:
                 share = lease_rate * rate / self._rate if self._rate else 0.0
                 bucket.set_rate(share, now, max(1, int(share / 4)))
                 ready[class_] = min(size, bucket.available(now))
-                if not ready[class_]:
-                    wait = min(wait, bucket.wait(now, 1))
-        return wait
+                held += max(0, min(size, ceil(rate * SLICE_S)) - ready[class_])
+                if not ready[
+                    class_
+                ]:  # without a share of the lease there is none of the class, and nobody says when there is
+                    wait = min(wait, SLICE_S, bucket.wait(now, 1))
+        return wait, held
 
     def took(self, class_: TrafficClass, count: int, now: float) -> None:
         """So many of a class are written."""
@@ -170,6 +174,8 @@ class Number:
 
     def wrong(self, message: Message, failure: Failure, written_at: float) -> None:
         """A message does not go with its template: many in a row hold that up, here and in all processes."""
+        if self._next:
+            return  # a hold of ours would send the right ones elsewhere as well
         template = template_of(message)
         times = self._wrong.get(template, 0) + 1
         if len(self._wrong) >= _TEMPLATES:
@@ -180,6 +186,10 @@ class Number:
             self._wrong.pop(template, None)
             held = replace(failure, disposition=Disposition.HOLD, after=_WRONG_S)
             self._board.failed(held, self.whose, template, written_at)
+
+    def stopped(self, failure: Failure, at: float) -> None:
+        """Nothing goes over the number until a person has looked: so in all processes, unless it is for our token. Unix time."""
+        self._board.failed(failure, self.whose, "", at)
 
     def _rate_of(self, class_: TrafficClass) -> float:
         return self._board.conditions.rate_of(self.whose.number, class_, self._rate, self._policy)

@@ -28,6 +28,7 @@ Record: TypeAlias = tuple[bytes | None, bytes]
 Batches: TypeAlias = dict[tuple[str, int], list[Record]]
 """(topic, partition) → records."""
 
+_AGAIN_S = 0.5
 _SILENCE_S = 3.0
 """Kafka acknowledges within milliseconds: after so long it counts as away, though we go on waiting."""
 
@@ -70,7 +71,10 @@ class Outbox:
         """By the error's name."""
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions a topic has; asked once, since key order would break if it changed under way."""
+        """How many partitions a topic has; asked once, since key order would break if it changed under way.
+
+        Raises `KafkaError` if Kafka is away before anybody has asked, or there is no such topic.
+        """
         count = self._partitions.get(topic)
         if count is None:
             count = self._partitions[topic] = len(await self._producer.partitions_for(topic))
@@ -116,7 +120,13 @@ class Outbox:
                 batch.sent = True
 
     async def _spread(self, topic: str, records: list[Record]) -> Batches:
-        count = await self.partitions(topic)
+        while True:
+            try:
+                count = await self.partitions(topic)
+                break
+            except KafkaError as error:
+                self._failed(error)
+                await asyncio.sleep(_AGAIN_S)
         if count == 1:
             return {(topic, 0): records}
         batches: Batches = {}

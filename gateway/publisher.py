@@ -206,7 +206,8 @@ def _again(flight: Flight, outcome: Outcome) -> tuple[bytes, bytes]:
     """The record that the delay ladder gives back: the next attempt, or the same one where nothing was written."""
     message = flight.message
     attempt = outcome.attempt or message.attempt + 1
-    again = msgspec.structs.replace(message, attempt=attempt, accepted_ids=outcome.ids)
+    doubtful = message.doubtful or outcome.doubtful
+    again = msgspec.structs.replace(message, attempt=attempt, accepted_ids=outcome.ids, doubtful=doubtful)
     return message.to.encode(), encode_message(again)
 
 

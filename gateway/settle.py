@@ -188,12 +188,12 @@ class Settler:
 
     def refuse(self, flight: Flight, failure: Failure, now: float) -> None:
         """Fail a message of which nothing was written, or go on with the next step of its plan."""
-        outcome = self._elsewhere(flight, failure, now) or Outcome("f", now, (), failure.code, failure.text)
+        outcome = self._elsewhere(flight, failure, now) or Outcome(_end(flight), now, (), failure.code, failure.text)
         self._turn.settle(flight, outcome)
 
     def move(self, flight: Flight, now: float) -> bool:
         """Send a message of which nothing is under way to its next lane; False if it has none."""
-        lane = self._failover.next_lane(flight.message, flight.queue.slot.lane.name)
+        lane = "" if flight.doubtful else self._failover.next_lane(flight.message, flight.queue.slot.lane.name)
         if lane:
             # The claim of an attempt that was never written is the copy's: should we be wrong about it, it meets it there.
             attempt = flight.message.attempt + flight.intended
@@ -214,8 +214,9 @@ class Settler:
         if flight.in_doubt:
             self.give_up(flight, "no-answer", now)
         else:
+            kind = "u" if flight.message.doubtful else "x"
             self._turn.settle(
-                flight, Outcome("x", now, error_code="expired", parts=len(flight.ids) or self._count(flight))
+                flight, Outcome(kind, now, error_code="expired", parts=len(flight.ids) or self._count(flight))
             )
 
     def give_up(self, flight: Flight, code: str, now: float) -> None:
@@ -287,7 +288,7 @@ class Settler:
         failure = flight.failure
         if failure is not None and failure.disposition in _LASTING:
             outcome = self._elsewhere(flight, failure, now) or Outcome(
-                "f", now, ids, failure.code, failure.text or "refused by the operator", parts
+                _end(flight), now, ids, failure.code, failure.text or "refused by the operator", parts
             )
         elif flight.in_doubt and "" in ids and self.classes.in_doubt(flight.message.class_) == "report":
             self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
@@ -301,7 +302,7 @@ class Settler:
     def _elsewhere(self, flight: Flight, failure: Failure, now: float) -> Outcome | None:
         """Another lane, or a step of the plan, if it is certain that this lane has accepted no part of the message."""
         message = flight.message
-        if flight.in_doubt or any(flight.ids):
+        if flight.doubtful or any(flight.ids):
             return None
         if failure.disposition is Disposition.REROUTE and (
             lane := self._failover.next_lane(message, flight.queue.slot.lane.name)
@@ -315,13 +316,15 @@ class Settler:
 
     def _again(self, flight: Flight, failure: Failure, now: float) -> Outcome:
         ids = tuple(flight.ids)
+        parts = len(ids)
         lane = flight.queue.slot.lane.config
-        if (
-            failure.disposition is Disposition.THROTTLED
-        ):  # this person only: whatever the limit of attempts, the lane goes on
-            return Outcome("r", now, ids, failure.code, "", len(ids), now + (failure.after or FIRST_S))
+        doubtful = failure.doubtful or flight.in_doubt
+        if failure.disposition is Disposition.THROTTLED:
+            # This person only: whatever the limit of attempts, the lane goes on.
+            due = now + (failure.after or FIRST_S)
+            return Outcome("r", now, ids, failure.code, "", parts, due, doubtful=doubtful)
         held = failure.after if failure.disposition is Disposition.HOLD else None
-        due = next_attempt(
+        again = next_attempt(
             flight.message,
             now,
             limit=min(lane.max_attempts, failure.attempts or lane.max_attempts),
@@ -330,13 +333,13 @@ class Settler:
         )
         if failure.doubtful:  # a callback may tell before the next attempt does
             self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
-        if due is None and failure.doubtful:
-            return Outcome("u", now, ids, failure.code, "written, and nobody says what became of it", len(ids))
-        if due is None:
-            return self._elsewhere(flight, failure, now) or Outcome(
-                "f", now, ids, failure.code, "no attempts or time left", len(ids)
-            )
-        return Outcome("r", now, ids, failure.code, "", len(ids), due)
+        if again is not None:
+            return Outcome("r", now, ids, failure.code, "", parts, again, doubtful=doubtful)
+        if failure.doubtful or flight.message.doubtful:
+            return Outcome("u", now, ids, failure.code, "written, and nobody says what became of it", parts)
+        return self._elsewhere(flight, failure, now) or Outcome(
+            "f", now, ids, failure.code, "no attempts or time left", parts
+        )
 
     def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
         """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them.
@@ -366,6 +369,11 @@ class Settler:
             return flight.queue.slot.lane.carrier.count(flight.message.text)
         except SMPPError:
             return 1
+
+
+def _end(flight: Flight) -> str:
+    """The kind of outcome of what is refused for good: an earlier attempt may have been accepted for all that."""
+    return "u" if flight.message.doubtful else "f"
 
 
 def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
 
 from gateway.config import Config
@@ -306,3 +307,14 @@ async def test_the_next_jobs_are_read_while_the_last_are_on_their_way() -> None:
     ((_, several),) = desk.messages().items()
     assert [each.source for each in several] == [f"0:{number}:0" for number in range(3)]
     assert desk.consumer.committed == {JOBS: 3}
+
+
+async def test_what_kafka_will_never_take_ends_intake_with_nothing_committed() -> None:
+    """Going on would make everything of the job again, each time that it is read, and say nothing."""
+    desk = Desk(ALONE)
+    desk.broker.refusal = MessageSizeTooLargeError()
+    desk.consumer.records = [record(JOBS.topic, 7, job())]
+    with pytest.raises(RuntimeError, match="cannot be published"):
+        await desk.intake.run()
+    assert desk.intake.counts["messages"] == 1
+    assert desk.consumer.committed == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, inf
 
 import pytest
 
@@ -16,6 +16,7 @@ from gateway.providers.contract import Change
 from gateway.providers.whatsapp import failure_of
 from gateway.store import Patience, Store
 from gateway.window import Window
+from ratelimit import SLICE_S
 
 OTP, TRANSACTIONAL, BULK = TrafficClass
 RATE = 80
@@ -48,6 +49,13 @@ def number(quality: str) -> Number:
     return found
 
 
+def unequal() -> WhatsAppLane:
+    """On YELLOW passwords have all of the rate and bulk half of it."""
+    lane = loads(FILE + "[lanes.wa.quality.yellow]\notp = 1\nbulk = 0.5\n", {"SECRET": "secret"}).lanes["wa"]
+    assert isinstance(lane, WhatsAppLane)
+    return lane
+
+
 @pytest.mark.parametrize(
     ("quality", "left", "wait"),
     [
@@ -61,25 +69,36 @@ def test_a_class_that_is_paused_waits_for_news_and_not_for_time(
 ) -> None:
     """Asking again at once would keep a processor busy for as long as the number is red."""
     ready = {OTP: 50, BULK: 500}
-    assert number(quality).limit_classes(ready, RATE, 2.0) == wait
+    assert number(quality).limit_classes(ready, RATE, 2.0) == (wait, 0)
     assert ready == left
 
 
 def test_a_class_with_a_share_waits_for_its_next_token() -> None:
     """Also while a more urgent one has the whole rate."""
-    lane = loads(FILE + "[lanes.wa.quality.yellow]\notp = 1\nbulk = 0.5\n", {"SECRET": "secret"}).lanes["wa"]
-    assert isinstance(lane, WhatsAppLane)
     it = number("GREEN")
-    it.configure(lane, None)
+    it.configure(unequal(), None)
     it._board.changed([Change("number:1065", "quality", "YELLOW")], it.whose, 2.0)
+    slice_ = ceil(RATE / 2 * SLICE_S)
     ready = {OTP: 50, BULK: 500}
-    assert it.limit_classes(ready, RATE, 0.0) == pytest.approx(2 / RATE)  # a share that is new is no burst
+    wait, held = it.limit_classes(ready, RATE, 0.0)
+    assert wait == pytest.approx(2 / RATE)
+    assert held == slice_  # a share that is new is no burst
     assert ready == {OTP: 50, BULK: 0}
     ready = {OTP: 50, BULK: 500}
-    assert it.limit_classes(ready, RATE, 0.03) == inf
+    assert it.limit_classes(ready, RATE, 0.03) == (inf, slice_ - 1)
     assert ready == {OTP: 50, BULK: 1}
     it.took(BULK, 1, 0.03)
-    assert it.limit_classes({OTP: 50, BULK: 500}, RATE, 0.03) == pytest.approx(2 * 2 / RATE - 0.03)
+    wait, _ = it.limit_classes({OTP: 50, BULK: 500}, RATE, 0.03)
+    assert wait == pytest.approx(2 * 2 / RATE - 0.03)
+
+
+def test_a_class_with_a_share_asks_for_the_lease_while_there_is_none() -> None:
+    """It looks again after a slice: nobody is woken by a lease."""
+    it = number("YELLOW")
+    it.configure(unequal(), None)
+    ready = {BULK: 500}
+    assert it.limit_classes(ready, 0.0, 1.0) == (SLICE_S, ceil(RATE / 2 * SLICE_S))
+    assert ready == {BULK: 0}
 
 
 WRONG = failure_of(132000)

@@ -13,11 +13,15 @@ from gateway.outbox import Outbox, partition_of
 
 
 class Producer:
-    """Keeps what was sent; `failures` are raised first, one a batch; `hold` keeps acknowledgements back."""
+    """Keeps what was sent; `failures` are raised first, one a batch, `unknown` where partitions are asked for.
+
+    `hold` keeps acknowledgements back.
+    """
 
     def __init__(self, partitions: int = 1, batch_octets: int = 10_000) -> None:
         self.sent: list[tuple[str, int, int]] = []
         self.failures: list[Exception] = []
+        self.unknown: list[Exception] = []
         self.hold: asyncio.Event | None = None
         self._partitions = partitions
         self._batch_octets = batch_octets
@@ -26,6 +30,8 @@ class Producer:
         return BatchBuilder(self._batch_octets, 0)
 
     async def partitions_for(self, topic: str) -> set[int]:
+        if self.unknown:
+            raise self.unknown.pop(0)
         return set(range(self._partitions))
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
@@ -61,6 +67,17 @@ async def test_what_failed_is_sent_again_until_it_is_there() -> None:
     outbox = Outbox(producer)
     await outbox.send({("a", 0): [(b"k", b"v")] * 3})
     assert producer.sent == [("a", 0, 3)]
+    assert not outbox.away
+
+
+async def test_events_wait_for_a_broker_that_is_away_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has asked how many partitions there are, and who publishes was promised to."""
+    monkeypatch.setattr("gateway.outbox._AGAIN_S", 0.0)
+    producer = Producer()
+    producer.unknown = [KafkaConnectionError("away")]
+    outbox = Outbox(producer)
+    await outbox.send_keyed("a", [(b"k", b"v")])
+    assert producer.sent == [("a", 0, 1)]
     assert not outbox.away
 
 

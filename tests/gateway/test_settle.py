@@ -11,9 +11,10 @@ from gateway.correlation import decode_sent
 from gateway.errors import Disposition
 from gateway.flight import Flight
 from gateway.ledger import Outcome
-from gateway.model import Step, TrafficClass
+from gateway.model import Step, TrafficClass, decode_message
 from gateway.providers.contract import Failure
 from gateway.providers.http import HttpAnswer
+from gateway.publisher import _again
 from gateway.settle import LANE_DOWN
 from smpp.constants import CommandStatus
 from smpp.events import LateResponse, Response
@@ -485,3 +486,44 @@ def test_what_may_have_been_accepted_is_unknown_in_the_end(plan: tuple[Step, ...
     outcome = one.outcomes["m"]
     assert (outcome.kind, outcome.error_code) == ("u", "http:200")
     assert one.turn.rows[0].endswith("banco/m/3")
+
+
+PLAN = (Step("sms", "", "Hola", ""),)
+
+
+@pytest.mark.parametrize("disposition", [Disposition.REROUTE, Disposition.REJECTED, Disposition.RETRY])
+def test_what_an_earlier_attempt_may_have_got_accepted_goes_nowhere_else(disposition: Disposition) -> None:
+    """Neither to the next lane nor to the next step, whatever this attempt is told: nobody is messaged twice by a fallback."""
+    one = line(over_http(max_attempts=3), message(attempt=3, plan=PLAN, doubtful=True), class_="bulk")
+    (part,) = one.write()
+    one.settler.answers([HttpAnswer(part, "", Failure(disposition, "409"))], NOW)
+    assert one.outcomes["m"].kind == "u"
+
+
+def test_a_doubtful_message_is_not_moved_from_a_lane_that_is_down() -> None:
+    """It waits for it."""
+    one = line(over_http(), message(attempt=2, doubtful=True))
+    (part,) = one.write()
+    part.flight.flying -= 1
+    assert not one.settler.move(part.flight, NOW)
+    assert "m" not in one.outcomes
+
+
+def test_a_doubtful_message_that_is_too_late_is_unknown() -> None:
+    """It may have been in time."""
+    one = line(over_http(), message(attempt=2, doubtful=True))
+    (part,) = one.write()
+    part.flight.flying -= 1
+    one.settler.expire(part.flight, NOW)
+    assert one.outcomes["m"].kind == "u"
+
+
+def test_doubt_travels_with_the_next_attempt() -> None:
+    """By the outcome, which is what a restart knows of it, and by the record."""
+    one = line(over_http(), message())
+    (part,) = one.write()
+    one.settler.answers([HttpAnswer(part, "", Failure(Disposition.RETRY, "http:200", doubtful=True))], NOW)
+    outcome = one.outcomes["m"]
+    assert (outcome.kind, outcome.doubtful) == ("r", True)
+    _, record = _again(part.flight, outcome)
+    assert decode_message(record).doubtful

@@ -249,11 +249,15 @@ FETCHER = SimpleNamespace(error_future=SimpleNamespace(done=lambda: False))
 
 
 class Broker:
-    """What a producer of aiokafka's is to the outbox; it keeps what it is sent. `hold` keeps acknowledgements back."""
+    """What a producer of aiokafka's is to the outbox; it keeps what it is sent.
+
+    `hold` keeps acknowledgements back, `refusal` is raised.
+    """
 
     def __init__(self, partitions: int = 1) -> None:
         self.records: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
         self.hold: asyncio.Event | None = None
+        self.refusal: Exception | None = None
         self._partitions = partitions
 
     def create_batch(self) -> _Batch:
@@ -263,6 +267,8 @@ class Broker:
         return set(range(self._partitions))
 
     async def send_batch(self, batch: _Batch, topic: str, *, partition: int) -> asyncio.Future[None]:
+        if self.refusal is not None:
+            raise self.refusal
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.hold is not None:
             await self.hold.wait()
