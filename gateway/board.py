@@ -111,9 +111,9 @@ class Board:
         """See `Conditions.failed`; here at once, everywhere within a second."""
         self._tell(self.conditions.failed(failure, whose, template, at))
 
-    def resumed(self, whose: Whose, at: float) -> None:
-        """See `Conditions.resumed`; here at once, everywhere within a second."""
-        self._tell(self.conditions.resumed(whose, at))
+    def resumed(self, numbers: Iterable[Whose], at: float) -> None:
+        """See `Conditions.resumed`; here at once, everywhere within a second. Who is woken finds none of them stopped."""
+        self._tell({key: news for whose in numbers for key, news in self.conditions.resumed(whose, at).items()})
 
     def _tell(self, news: Mapping[Key, News]) -> None:
         if not news:

@@ -55,6 +55,8 @@ _REPLIES = "restriction:RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
 _UTILITY = "restriction:RATE_LIMITED_UTILITY_TEMPLATE_MESSAGING"
 _UTILITY_CODE = "131064"
 _ENDS = {"ACCOUNT_DELETED": _EVER, "ACCOUNT_OFFBOARDED": _EVER, "ACCOUNT_RECONNECTED": 0.0}
+_OF_A_TOKEN = {"0", "3", "10", "190", *map(str, range(200, 300)), "131005"}
+"""What concerns a token and its permissions (META/support/error-codes): each process has its own, a restart brings another."""
 _POLLED = {"quality", "throughput", "display_phone_number", "limit"}
 """What is said again and again: that is news only once a day, unless it is another."""
 _SAME_S = 60.0
@@ -197,10 +199,10 @@ class Conditions:
         """Take in a refusal that asks to hold a template or the number, or to stop the number; returns what is news.
 
         `at` is when the message was written, not when it was answered: what a template was before it was approved again
-        does not count. `template` is as in `template_state`.
+        does not count. `template` is as in `template_state`. A stop for a token is its process's alone, and no fact.
         """
         if failure.disposition is Disposition.STOP:
-            known = self.stopped(whose.number)
+            known = self.stopped(whose.number) or failure.code in _OF_A_TOKEN
             return {} if known else self._stop(whose, Fact(at, failure.code), bad=True)
         until = at + (_REFUSALS.get(failure.code, _REFUSAL_S) if failure.after is None else failure.after)
         if failure.scope is Scope.TEMPLATE and template:

@@ -57,8 +57,8 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
     written_at: float = 0.0
     """Unix time of the first write; 0 when that was an earlier owner's."""
-    admitted: bool = False
-    """Nothing of its lane's own conditions keeps it from being written (lanes of WhatsApp)."""
+    admitted_at: float = 0.0
+    """Unix time when its lane's own conditions let it go (lanes of WhatsApp); 0 while they have not."""
     placed: bool = False
     """It has one of the places of its portfolio."""
     had_place: bool = False

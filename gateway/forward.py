@@ -30,6 +30,8 @@ Chosen = list[tuple[Slot, list[Part]]]
 
 _ASIDE_S = 300.0
 """How long a message without another lane leaves the queue of one that is down to those that have one."""
+_STALE_S = 3600.0
+"""What was admitted so long ago and not written asks again: its place lapses, and its template may be paused by now."""
 _PACE_S = 0.005
 """Seconds' worth of tokens that a lane at its rate waits for."""
 
@@ -70,7 +72,7 @@ class Forwarder:
                     if queue.records and len(queue.ready) < room and number is None:
                         self._admit(queue, room, now)
                     # New ones only come at the end: if the last is admitted, all are.
-                    if queue.ready and (number is None or queue.ready[-1].flight.admitted):
+                    if queue.ready and (number is None or queue.ready[-1].flight.admitted_at):
                         sizes[queue.class_] = sizes.get(queue.class_, 0) + len(queue.ready)
                         waiting.setdefault(queue.class_, []).append(queue)
             if number is not None:
@@ -123,9 +125,10 @@ class Forwarder:
                 for part in queue.ready:
                     flight = part.flight
                     if flight.intended:
-                        if not flight.admitted:  # else nobody is woken for what waits for tokens
-                            flight.admitted = admitted = True
-                    elif not flight.admitted and not flight.concluded:
+                        if not flight.admitted_at:  # else nobody is woken for what waits for tokens
+                            flight.admitted_at = now
+                            admitted = True
+                    elif not flight.admitted_at and not flight.concluded:
                         flights.append(flight)
             if not flights:
                 continue
@@ -138,6 +141,7 @@ class Forwarder:
                 elif answer:
                     self._settler.defer(flight, answer, now)
                 else:
+                    flight.admitted_at = now
                     admitted = True
             for queue in slot.queues:
                 queue.ready = deque([part for part in queue.ready if not part.flight.concluded])
@@ -293,6 +297,9 @@ class Forwarder:
                 else:  # unless it turns out to be a second copy: that has its end already
                     self._claim(flight)
                     turn.expired.append(flight)
+                continue
+            if flight.admitted_at and not flight.intended and now - flight.admitted_at > _STALE_S:
+                self._settler.defer(flight, 0.0, now)
                 continue
             if not flight.intended and not gate.open and (wait := gate.wait(message, flight.left, time.monotonic())):
                 self._settler.defer(flight, wait, now)

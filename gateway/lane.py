@@ -124,10 +124,15 @@ class Lane:
         self.adaptive.throttled(now, failure.after)
 
     def stop(self, failure: Failure) -> None:
-        """Send nothing until somebody has looked: a reload, or a restart, lets it go on."""
+        """Send nothing until somebody has looked: a reload lets it go on.
+
+        So does a restart, unless it is the number that Meta has stopped: see `Number.stopped`.
+        """
         if not self.stopped:
             self.stopped = failure.code
             log.critical("lane stopped, a person has to look lane=%s code=%s", self.name, failure.code)
+            if self.number is not None:
+                self.number.stopped(failure, time.time())
 
     def reconnected(self, now: float) -> None:
         """A bind is up again: begin slowly, if the lane says so."""

@@ -14,7 +14,7 @@ from gateway.inbox import Inbox
 from gateway.mail import MailSender, MailSettings
 from gateway.model import Message
 from gateway.providers.contract import PUT_BACK, Failure, Unsendable
-from gateway.providers.http import HttpAnswer
+from gateway.providers.http_answer import HttpAnswer, Refusal
 
 
 class MailPort:
@@ -78,7 +78,7 @@ class MailPort:
         """Put back what is not begun, wait for the rest up to `drain_s`; what nobody answered is in the inbox then."""
         self._open = False
         while self._queue:
-            self._answer(HttpAnswer(self._queue.pop()[1], "", PUT_BACK))
+            self._answer(Refusal(self._queue.pop()[1], "", PUT_BACK))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_s):
                 while self.in_flight:

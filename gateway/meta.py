@@ -79,12 +79,12 @@ class Meta:
         return bool(self._lanes)
 
     def reconfigure(self, config: Config) -> None:
-        """Go on with what a reload has changed, and with numbers that callbacks had stopped."""
+        """Go on with what a reload has changed, and with numbers that Meta had stopped."""
         for name, number in self._numbers.items():
             of_lane = self._lanes[name].config
             assert isinstance(of_lane, WhatsAppLane)
             number.configure(of_lane, config.portfolios[of_lane.portfolio].recipients)
-            self.board.resumed(number.whose, time.time())
+        self.board.resumed([number.whose for number in self._numbers.values()], time.time())
 
     async def load(self) -> None:
         """Learn what was known; nothing is to be sent before. Waits while the store is away."""
@@ -164,7 +164,7 @@ class Meta:
                 queue.class_,
                 self._backlog.behind(queue.tp, queue.progress.end)
                 + len(queue.records)
-                + sum(not part.flight.admitted for part in queue.ready),
+                + sum(not part.flight.admitted_at for part in queue.ready),
             )
             for (name, _), slot in self._slots.items()
             if (number := self._numbers.get(name)) is not None

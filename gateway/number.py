@@ -150,7 +150,6 @@ class Number:
         for n, answer in zip(asking, await self.portfolio.reserve(limit, wishes, int(now * 1000), behind), strict=True):
             answers[n] = answer.wait_s
             flights[n].placed, flights[n].had_place = answer.placed, answer.had
-            flights[n].admitted = not answer.wait_s
         return answers
 
     def held(self, message: Message, failure: Failure, written_at: float) -> Failure:

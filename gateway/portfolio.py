@@ -26,7 +26,7 @@ _MARGIN_MS = 600_000
 """Added to Meta's day: clocks differ, and a delivery of which we never hear still counts for a day if it came within this."""
 _LONGEST_S = 900.0
 """A message that has no place asks again after this at the latest: the limit may have been raised."""
-_SOON_S = 5.0
+_SOON_S = 30.0
 """One for which there is a place, were it not for more urgent ones that have yet to ask."""
 ASIDE_MS = 10_000
 """How exactly it is known until when a message was put off."""
@@ -93,6 +93,8 @@ class Portfolio:
         """How many of them will have none within 24 hours."""
         self._store = store
         self._promised: deque[int] = deque()
+        self._spoken: deque[int] = deque()
+        """Until when some were put off for places that are only spoken for."""
         self._aside: Counter[str] = Counter()
 
     async def reserve(
@@ -131,9 +133,8 @@ class Portfolio:
                 answers[n] = _PLACED[had]
             if short:
                 self.denied += len(short)
-                # As many as there are places that are only spoken for: whoever those are for may count already.
-                soon = min(len(short), max(0, limits[urgency[rank]] - self.used))
-                waits = [_SOON_S] * soon + await self._waits(of_class, len(short) - soon, now_ms)
+                soon = self._soon(limits[urgency[rank]] - self.used, len(short), now_ms)
+                waits = soon + await self._waits(of_class, len(short) - len(soon), now_ms)
                 for n, seconds in zip(short, waits, strict=True):
                     answers[n] = Answer(seconds)
                     self._aside[f"{int(now_ms + seconds * 1000) // ASIDE_MS}/{urgency[rank]}"] += 1
@@ -168,6 +169,18 @@ class Portfolio:
         argument = (self.key, limit, DAY_MS + _MARGIN_MS, ops)
         self.used, _, results = await self._store.run(_QUOTA, argument)
         return list(results)
+
+    def _soon(self, places: int, count: int, now_ms: int) -> list[float]:
+        """One wait for each place that is only spoken for: whoever those are for may count already.
+
+        The others of a campaign would all come back for the same few.
+        """
+        spoken = self._spoken
+        while spoken and spoken[0] <= now_ms:
+            spoken.popleft()
+        soon = max(0, min(count, places - len(spoken)))
+        spoken.extend([now_ms + int(_SOON_S * 1000)] * soon)
+        return [_SOON_S] * soon
 
     async def _waits(self, limit: int, count: int, now_ms: int) -> list[float]:
         """When to ask again: one for each place that becomes free, behind those that were promised one before."""

@@ -38,13 +38,23 @@ async def probe(section: str, host: str, port: int) -> None:
             found = await asyncio.get_running_loop().getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-        for family, kind, protocol, _, address in found:
+        # As asyncio does, which listens at the others; where there are none, it is said why.
+        for family, kind, protocol, _, address in [one for one in found if _has(one[0])] or found:
             with socket.socket(family, kind, protocol) as tried:
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 if family == socket.AF_INET6:  # as asyncio does, which binds to both
                     tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 tried.bind(address)
+
+
+def _has(family: int) -> bool:
+    """Whether this machine has a family of addresses: it may name one of IPv6, and its kernel be without."""
+    try:
+        socket.socket(family, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
 
 
 def _problem(section: str, host: str, port: int, error: Exception) -> Problem:

@@ -20,6 +20,7 @@ from gateway.inbox import Inbox
 from gateway.lane import Lane
 from gateway.ledger import Outcome
 from gateway.providers.contract import PUT_BACK, Failure, Scope
+from gateway.providers.http_answer import Refusal
 from gateway.providers.whatsapp import template_of
 from gateway.retry import FIRST_S, next_attempt
 from gateway.turn import Turn
@@ -97,7 +98,8 @@ class Settler:
             outcome = Outcome("s", now, (provider_message_id,))
             entry.settle(flight.offset, outcome)
             settled.append((flight, outcome))
-        lane.answered(len(answers), latency_s, time.monotonic())
+        if not isinstance(answers[0], Refusal):
+            lane.answered(len(answers), latency_s, time.monotonic())
         if self._bounced:
             self._return(now)
 

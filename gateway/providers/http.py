@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 from yarl import URL
 
@@ -22,6 +21,7 @@ from gateway.http_lane_config import HttpSettings
 from gateway.inbox import Inbox
 from gateway.model import Message
 from gateway.providers.contract import PUT_BACK, Directory, Failure, Provider, Reply, Result, Scope, Unsendable
+from gateway.providers.http_answer import HttpAnswer, Refusal
 from gateway.providers.http_client import BadURL, HttpClient, NoAnswer, NotSent
 from gateway.providers.http_grant import Grants, backoff
 from gateway.providers.http_queue import Taken, Waiting
@@ -34,20 +34,6 @@ _WRONG_NUMBER = (Disposition.REROUTE, Scope.RECIPIENT)
 _GATHER_S = 0.01
 """The most that an answer waits for others. A turn of the dispatcher costs as much for one as for ten, and a request takes far
 longer; but no answer waits once half of what was under way is answered, so the last one never does."""
-
-
-class HttpAnswer(Struct, gc=False, eq=False):
-    """What became of one message, with what the caller gave beside it."""
-
-    context: Any
-    message_id: str
-    """The provider's; empty after a failure."""
-    failure: Failure | None = None
-
-    @property
-    def command_status(self) -> int:
-        """0 for success, 1 otherwise: what answers of SMPP are asked first."""
-        return 0 if self.failure is None else 1
 
 
 class HttpLane:
@@ -313,7 +299,7 @@ class HttpPort:
 
     def _refuse(self, taken: Sequence[Taken], failure: Failure) -> None:
         for _, context in taken:
-            self._answer(HttpAnswer(context, "", failure))
+            self._answer(Refusal(context, "", failure))
         self._landed(len(taken))
 
     def _in_doubt(self, taken: Sequence[Taken]) -> None:
@@ -361,7 +347,9 @@ class HttpPort:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
-            self._inbox.answers.append(self._answers)
+            for kind in (HttpAnswer, Refusal):
+                if batch := [answer for answer in self._answers if type(answer) is kind]:
+                    self._inbox.answers.append(batch)
             self._answers = []
             self._inbox.wake.set()
 

@@ -22,6 +22,8 @@ from gateway.providers.http_grant import Grants, backoff
 
 log = logging.getLogger("gateway.http")
 
+_ANSWER_S = 2.0
+"""Messages wait for the answer, and fill the window meanwhile: a provider that takes longer does not tell."""
 UNREACHABLE = Failure(
     Disposition.REROUTE, "unreachable", "the provider does not reach this number", scope=Scope.RECIPIENT
 )
@@ -79,10 +81,14 @@ class Reach:
         self._task: asyncio.Task[None] | None = None
 
     def of(self, number: str) -> bool | None:
-        """Whether to write to a number; None while that is asked. When there are answers, `on_told` is called."""
+        """Whether to write to a number; None while that is asked. When there are answers, `on_told` is called.
+
+        While the lane waits for its grant nobody can be asked: that is for when there is one, and the lane is up.
+        """
         now = time.monotonic()
         known = self._known.get(number, now)
-        if known is None and now < self._silent_until:
+        grants = self._grants
+        if known is None and (now < self._silent_until or (grants.needed and not grants.token)):
             return True
         if known is None and number not in self._asked:
             self._unasked[number] = None
@@ -117,8 +123,10 @@ class Reach:
                 self._wanted.clear()
             self._asked = frozenset(numbers)
             self._next_at = time.monotonic() + self._slots / (len(self._users) * directory.per_s)
-            failure = await self._ask(numbers)
-            self._asked = frozenset()
+            try:
+                failure = await self._ask(numbers)
+            finally:  # also when it is closed: once it is open again, they are asked about like others
+                self._asked = frozenset()
             if failure is None:
                 self._failures = 0
             else:
@@ -130,9 +138,10 @@ class Reach:
         """Ask about numbers, once. No message is at stake: whatever goes wrong, they are written to."""
         directory = self._directory
         try:
-            reply = await self._client.send(directory.ask(numbers, self._grants.token))
+            async with asyncio.timeout(_ANSWER_S):
+                reply = await self._client.send(directory.ask(numbers, self._grants.token))
             reached = directory.read(reply)
-        except (NotSent, NoAnswer, BadURL) as error:
+        except (NotSent, NoAnswer, BadURL, TimeoutError) as error:
             return Failure(Disposition.RETRY, "no-answer", str(error))
         except Exception as error:  # a bug: nobody must wait for it, and its words may quote a number
             log.critical("a provider broke lane=%s error=%s", self._lane, type(error).__name__)

@@ -198,8 +198,11 @@ async def test_a_place_is_given_back_by_a_failure_and_kept_by_a_delivery(stage: 
         assert not meta.record.counts.refused.keys() - {"131026"}
 
 
-async def test_passwords_have_the_last_places_and_who_has_none_is_said(stage: Stages) -> None:
+async def test_passwords_have_the_last_places_and_who_has_none_is_said(
+    stage: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both are queued, and more than fit: all passwords go, the rest of the places is bulk's, and an event says what is left."""
+    monkeypatch.setattr("gateway.portfolio._SOON_S", 1.0)
     otp, bulk = people("otp", PEOPLE - 50), people("bulk", 200, 1000)
     async with on_whatsapp(stage, limits=SMALL, limit=PEOPLE, lane={"rate": 100}) as meta, meta.site.worker() as worker:
         site = meta.site
@@ -265,3 +268,31 @@ async def test_three_processes_keep_the_rate_of_one_number_and_use_it(stage: Sta
         assert received(meta.record, sent) == dict.fromkeys(sent, 1)
         for gateway in gateways:
             gateway.assert_clean_log()
+
+
+async def test_what_waited_for_long_asks_again_before_it_is_written(
+    stage: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red keeps what has its place in memory; by the time it is green the places have lapsed, and there are fewer."""
+    monkeypatch.setattr("gateway.forward._STALE_S", 0.5)
+    sent = people("j", 15)
+    async with (
+        on_whatsapp(stage, limits=SMALL, limit=PEOPLE, lane={"poll_s": 1}) as meta,
+        meta.site.worker() as worker,
+        Redis.from_url(meta.site.config.store.url.reveal()) as redis,
+    ):
+        site, number, portfolio = meta.site, number_of(worker), worker.meta.portfolios["andina"]
+        meta.end.set_quality(NUMBER, "RED")
+        await site.until(lambda: number.quality == "RED")
+        await site.publish(reminder("j", sent.values()))
+        await site.until(lambda: portfolio.used == len(sent))
+        await asyncio.sleep(0.6)
+        places = f"{site.config.kafka.prefix}:places:andina"
+        await redis.delete(places, f"{places}:pending")
+        meta.tell(*meta.end.set_limit(5))
+        await site.until(lambda: number.recipients == 5)
+        meta.end.set_quality(NUMBER, "GREEN")
+        await site.until(lambda: portfolio.denied == 10)
+        await site.until(lambda: len(received(meta.record, sent)) == 5)
+        assert await redis.zcard(places) == 5
+        assert not meta.record.counts.refused

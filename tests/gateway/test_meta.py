@@ -14,6 +14,7 @@ from gateway.config import Config, loads
 from gateway.correlation import Sent
 from gateway.model import TrafficClass
 from gateway.providers.contract import Change
+from gateway.providers.whatsapp import failure_of
 
 TEMPLATE = "template:payment_due/es_MX"
 PAUSED = Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE")
@@ -170,6 +171,40 @@ async def test_a_callback_stops_a_number_everywhere_until_somebody_reloads(
         await other.meta.load()
         assert stopped(late) == stopped(other) == {"beta": "131042"}
     assert caplog.text.count("condition subject=number:101 stopped=''") == 1
+
+
+async def test_one_reload_lets_all_stopped_numbers_go_on(store_url: str, namespace: str) -> None:
+    """What is told of the first does not stop the second again."""
+    config = config_of(store_url, namespace, TWO)
+    async with workers(config) as (worker,):
+        at = time.time() - 5
+        await worker.meta.refused([(sent("alpha", at=at), "131042"), (sent("beta", at=at), "131031")])
+        assert {lane.name: lane.stopped for lane in worker.lanes.values() if lane.stopped} == {
+            "alpha": "131042",
+            "beta": "131031",
+        }
+        worker.reload(config)
+        assert not any(lane.stopped for lane in worker.lanes.values())
+        await worker.meta.load()
+        assert not any(lane.stopped for lane in worker.lanes.values())
+
+
+@pytest.mark.parametrize(
+    ("code", "everywhere"), [(131042, True), (131031, True), (133010, True), (190, False), (0, False), (131005, False)]
+)
+async def test_an_answer_stops_a_number_everywhere_unless_it_is_for_the_token(
+    store_url: str, namespace: str, code: int, everywhere: bool
+) -> None:
+    """As a callback does, and after a restart. A token is a process's own, and a restart is what brings another."""
+    failure = failure_of(code)
+    assert failure is not None
+    async with workers(config_of(store_url, namespace, TWO), 2) as (one, other):
+        one.lanes["beta"].stop(failure)
+        assert one.lanes["beta"].stopped == str(code)
+        await one.meta.board.safe()
+        await other.meta.load()
+        stopped = {name: lane.stopped for name, lane in other.lanes.items() if lane.stopped}
+        assert stopped == ({"beta": str(code)} if everywhere else {})
 
 
 @pytest.mark.parametrize("code", ["131026", "131049", "100", "131056", "", "x", "-1", "9" * 40, "²"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil, inf
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.board import Board
 from gateway.conditions import Conditions
@@ -134,3 +135,13 @@ def test_a_right_message_between_wrong_ones_clears_their_template() -> None:
         if n % 40 == 39:
             assert it.accepted(templated()) == SUBJECT
     assert it._board.conditions.template_state("wa", SUBJECT, 100.0).standing == "ok"
+
+
+def test_wrong_messages_hold_nothing_up_where_held_ones_go_elsewhere() -> None:
+    """Fifty wrong ones would take all the right ones with them."""
+    it = number("GREEN")
+    it.configure(replace(unequal(), templates="next"), None)
+    assert WRONG is not None
+    for n in range(100):
+        it.wrong(templated(n), WRONG, 100.0)
+    assert it.refusal(SUBJECT, window_open=False, now=100.0) == 0.0

@@ -18,6 +18,8 @@ HOUR = 3600 * SECOND
 WINDOW = DAY_MS + HOUR
 """After which a place is certainly free."""
 PLACED = Answer(0.0, placed=True)
+SOON, LATE = 30.0, 900.0
+"""Seconds after which those ask again for whom there is a place if others do not want it, and those for whom there is none."""
 
 
 @asynccontextmanager
@@ -169,13 +171,21 @@ async def test_a_class_leaves_places_to_more_urgent_ones_behind_it(store_url: st
         batch = wishes("a", "b", "c") + wishes("d", class_=OTP)
         answers = await one.reserve(4, batch, NOW, {OTP: 1, TRANSACTIONAL: 1, BULK: 50})
         assert [answer.placed for answer in answers] == [True, False, False, True]
-        assert [answer.wait_s for answer in answers] == [
-            0.0,
-            5.0,
-            5.0,
-            0.0,
-        ]  # two places are left, should nobody want them
+        # Two places are left, should nobody want them.
+        assert [answer.wait_s for answer in answers] == [0.0, SOON, SOON, 0.0]
         assert await granted(one, 4, wishes("e", class_=OTP) + wishes("f", class_=TRANSACTIONAL)) == [True, True]
+
+
+async def test_no_more_ask_again_soon_than_there_are_places(store_url: str, namespace: str) -> None:
+    """However many calls a campaign makes meanwhile: the rest of it would go round for nothing."""
+    async with portfolios(store_url, namespace) as (one,):
+
+        async def waits(people: str, now: int = NOW) -> list[float]:
+            return [answer.wait_s for answer in await one.reserve(2, wishes(*people), now, {OTP: 2})]
+
+        assert await waits("abc") == [SOON, SOON, LATE]
+        assert await waits("def") == [LATE, LATE, LATE]
+        assert await waits("ghi", NOW + int(SOON) * SECOND) == [SOON, SOON, LATE]
 
 
 async def test_a_class_leaves_what_is_kept_for_more_urgent_ones(store_url: str, namespace: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,41 @@ async def test_a_port_can_be_had_after_it_was_asked_for() -> None:
     for _ in range(2):
         await ports.probe("webhooks", "localhost", port)
     socket.create_server((HOST, port)).close()
+
+
+def without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a kernel without IPv6, on a machine that names its addresses as one with it does."""
+
+    class Socket(socket.socket):
+        def __init__(self, family: int = -1, *rest: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *rest)
+
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        first = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
+        return [first] if host == "::1" else [first, (socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, port))]
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+
+
+async def test_only_the_addresses_of_families_that_the_machine_has_are_tried(
+    monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """At those the server listens, and leaves out the others."""
+    port = free_port()
+    without_ipv6(monkeypatch)
+    await ports.probe("webhooks", "localhost", port)
+    with pytest.raises(ConfigError, match="is taken"):
+        await ports.probe("webhooks", "localhost", taken)
+
+
+async def test_a_host_without_any_address_of_such_a_family_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would listen, and nothing would say so."""
+    without_ipv6(monkeypatch)
+    with pytest.raises(ConfigError, match="Address family not supported"):
+        await ports.probe("webhooks", "::1", 8080)
 
 
 async def test_port_0_is_none() -> None:

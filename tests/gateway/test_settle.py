@@ -13,7 +13,7 @@ from gateway.flight import Flight
 from gateway.ledger import Outcome
 from gateway.model import Step, TrafficClass, decode_message
 from gateway.providers.contract import Failure
-from gateway.providers.http import HttpAnswer
+from gateway.providers.http_answer import HttpAnswer, Refusal
 from gateway.publisher import _again
 from gateway.settle import LANE_DOWN
 from smpp.constants import CommandStatus
@@ -527,3 +527,14 @@ def test_doubt_travels_with_the_next_attempt() -> None:
     assert (outcome.kind, outcome.doubtful) == ("r", True)
     _, record = _again(part.flight, outcome)
     assert decode_message(record).doubtful
+
+
+def test_what_a_provider_was_not_asked_is_no_round_trip() -> None:
+    """It would look as quick as none is, and everything else slow beside it."""
+    one = line(alone(), message("a"), message("b"))
+    first, second = one.write()
+    why = Failure(Disposition.REROUTE, "unreachable")
+    one.settler.answers([Refusal(first, "", why)], NOW)
+    one.settler.answers([HttpAnswer(second, "id-b")], NOW + 0.3)
+    assert one.lanes["andina"].meter.round_trip.total == pytest.approx(0.3)
+    assert sum(one.lanes["andina"].meter.round_trip.buckets) == 1

@@ -20,7 +20,8 @@ from gateway.http_lane_config import HttpSettings
 from gateway.inbox import Inbox
 from gateway.model import Message
 from gateway.providers.contract import Accepted, Call, Failure, Provider, Reply, Result
-from gateway.providers.http import HttpAnswer, HttpLane, HttpPort
+from gateway.providers.http import HttpLane, HttpPort
+from gateway.providers.http_answer import HttpAnswer
 from gateway.providers.http_client import NoAnswer, NotSent
 from gateway.providers.http_grant import Grants
 from gateway.providers.http_reach import Reach

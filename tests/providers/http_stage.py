@@ -15,7 +15,8 @@ from gateway.http_lane_config import HttpSettings
 from gateway.inbox import Inbox
 from gateway.model import Message
 from gateway.providers.contract import Accepted, Call, Failure, Grant, Hook, Reading, Reply, Result, Unsendable
-from gateway.providers.http import HttpAnswer, HttpLane, HttpPort
+from gateway.providers.http import HttpLane, HttpPort
+from gateway.providers.http_answer import HttpAnswer
 from gateway.providers.replies import by_status
 from tests.providers.suite import a_message
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import Disposition
 from gateway.model import Message
+from gateway.providers import http_reach
 from gateway.providers.contract import Call, Failure, Reply, Result, Scope
+from gateway.providers.http_answer import HttpAnswer, Refusal
 from gateway.providers.http_reach import Known
 from gateway.providers.replies import by_status
 from tests.providers.http_stage import (
@@ -100,6 +102,7 @@ async def asking(
     kept_s: float = 3600,
     grant: bool = False,
     slots: int = 1,
+    bound: bool = True,
     **settings: object,
 ) -> AsyncIterator[Asking]:
     await office.open()
@@ -110,7 +113,7 @@ async def asking(
         stage = Asking(provider, slots=slots, **settings)
         stage.directory = provider.directory
         async with running(stage):
-            await stage.until(lambda: stage.port.bound)
+            await stage.until(lambda: stage.port.bound is bound)
             yield stage
     finally:
         await office.close()
@@ -124,6 +127,16 @@ async def test_nobody_is_written_to_who_is_not_reached() -> None:
         assert stage.port.in_flight == 0
     assert office.questions == [["+573001110000", "+573001110001", "+573001110002"]]
     assert sorted(office.sent) == ["a", "c"]
+
+
+async def test_what_was_not_sent_is_apart_from_what_was_answered() -> None:
+    """It made no round trip, and says nothing of how long one takes."""
+    async with asking(Office("0001")) as stage:
+        stage.submit("a", "b", "c")
+        await stage.until(lambda: not stage.port.in_flight)
+        kinds = {frozenset((type(answer), answer.context) for answer in batch) for batch in stage.inbox.answers}
+    assert frozenset({(Refusal, "b")}) in kinds
+    assert frozenset.union(*kinds) == {(HttpAnswer, "a"), (Refusal, "b"), (HttpAnswer, "c")}
 
 
 @pytest.mark.parametrize("known", ["reached", "not reached"])
@@ -202,6 +215,13 @@ async def test_while_nobody_tells_all_are_written_to(step: Step, caplog: pytest.
     assert "300111" not in caplog.text
 
 
+async def test_messages_do_not_wait_for_an_answer_as_long_as_for_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever only saves requests must not hold the window."""
+    monkeypatch.setattr(http_reach, "_ANSWER_S", 0.1)
+    async with asking(Office("0000", steps=[hang]), timeout_s=600, reconnect_min_s=60, reconnect_max_s=60) as stage:
+        assert await stage.outcome("a") == {"a": "id-a"}
+
+
 async def test_it_is_asked_again_after_a_while() -> None:
     """And then whom it does not reach is written to no more."""
     office = Office("0000", steps=[reply(503, b"")])
@@ -222,14 +242,40 @@ async def test_a_question_carries_the_grant() -> None:
     assert {request.headers["authorization"] for request in office.requests} == {"Bearer t1"}
 
 
+async def test_nobody_is_asked_about_while_there_is_no_grant() -> None:
+    """Messages are made ready before the lane is up, at every start: they are asked about when they are submitted."""
+    office = Office("0000")
+    wanted, ready = asyncio.Event(), asyncio.Event()
+
+    async def when_it_is_given(request: Request, writer: asyncio.StreamWriter) -> None:
+        wanted.set()
+        await ready.wait()
+        await granted("t1")(request, writer)
+
+    office.tokens = [when_it_is_given]
+    async with asking(office, grant=True, bound=False) as stage:
+        assert stage.shared.reach
+        stage.shared.reach.of("+573001110000")
+        await wanted.wait()
+        ready.set()
+        await stage.until(lambda: stage.port.bound)
+        assert await stage.outcome("a") == {"a": UNREACHABLE}
+    assert [request.headers["authorization"] for request in office.requests] == ["Bearer t1"]
+
+
 async def test_closing_hands_back_whom_it_was_asked_about() -> None:
-    """Nothing was written to them."""
+    """Nothing was written to them, and whoever opens it again asks about them again."""
     office = Office(steps=[hang])
     async with asking(office, drain_s=5) as stage:
         stage.submit("a")
         await stage.until(lambda: office.questions)
-    assert await stage.results(1) == {"a": "throttled put-back"}
-    assert office.sent == []
+        await stage.port.close()
+        assert await stage.results(1) == {"a": "throttled put-back"}
+        assert office.sent == []
+        stage.port = type(stage.port)(stage.shared, stage.inbox, lambda: None)
+        stage.port.start()
+        assert await stage.outcome("a") == {"a": "id-a"}
+    assert len(office.questions) == 2
 
 
 async def test_slots_share_what_is_known() -> None:

@@ -15,7 +15,7 @@ from gateway.errors import Disposition
 from gateway.inbox import Inbox
 from gateway.model import Message
 from gateway.providers.contract import Failure, Scope
-from gateway.providers.http import HttpAnswer
+from gateway.providers.http_answer import HttpAnswer
 from gateway.providers.http_reach import UNREACHABLE
 from gateway.simulators.behaviour import Behaviour
 from gateway.simulators.server import Simulator
