@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from bisect import bisect_left
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from tests.support.meta import NUMBER, on_whatsapp, received, reminder, words
 from tests.support.stage import Stages, people
 
 DAY_S = 86_400
+LONG = bool(os.environ.get("RECADO_TEST_LONG"))
 PEOPLE = 250
 """What a portfolio reaches in a day, in these tests."""
 SMALL = Limits(throughput_mps=1000, messaging_limit=PEOPLE)
@@ -101,16 +103,26 @@ async def test_what_meta_says_is_known_to_all_processes_and_after_a_restart(stag
         assert not meta.record.counts.refused
 
 
-async def test_three_processes_reach_as_many_people_in_a_day_as_the_portfolio_may(stage: Stages) -> None:
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("limit", "count"),
+    [
+        (PEOPLE, 600),
+        pytest.param(2000, 10_000, marks=pytest.mark.skipif(not LONG, reason="two minutes: RECADO_TEST_LONG=1")),
+    ],
+)
+async def test_three_processes_reach_as_many_people_in_a_day_as_the_portfolio_may(
+    stage: Stages, limit: int, count: int
+) -> None:
     """Exactly so many, through kill -9 of one of them; a day later as many again, and in no 24 hours more."""
     shift = 0.0
-    sent = people("j", 600)
+    sent = people("j", count)
     async with (
         on_whatsapp(
             stage,
             Behaviour(latency_s=0.02, sent_s=0.02),
-            limits=SMALL,
-            limit=PEOPLE,
+            limits=Limits(throughput_mps=1000, messaging_limit=limit),
+            limit=limit,
             lane={"slots": 6, "rate": 400},
             clock=lambda: time.monotonic() + shift,
         ) as meta,
@@ -130,17 +142,17 @@ async def test_three_processes_reach_as_many_people_in_a_day_as_the_portfolio_ma
             unknown = {each for each in sent if EventStatus.UNKNOWN in site.tally.statuses[each]}
             return len(received(meta.record, sent).keys() | unknown)
 
-        await site.until(lambda: reserved() == PEOPLE)
+        await site.until(lambda: reserved() == limit, patience_s=100)
         await site.tally.until(lambda: site.tally.counts()[EventStatus.DELIVERED] == meta.record.counts.recipients)
         await asyncio.sleep(0.5)
         first = reserved()
         shift += DAY_S + 3600
         for gateway in gateways[:2]:
             gateway.skip_day()
-        await site.until(lambda: reserved() == 2 * PEOPLE)
+        await site.until(lambda: reserved() == 2 * limit, patience_s=100)
         await asyncio.sleep(0.5)
-        assert (first, reserved()) == (PEOPLE, 2 * PEOPLE)
-        assert max_distinct(meta.record.accepted(), DAY_S) == meta.end.most_reached <= PEOPLE
+        assert (first, reserved()) == (limit, 2 * limit)
+        assert max_distinct(meta.record.accepted(), DAY_S) == meta.end.most_reached <= limit
         assert set(received(meta.record, sent).values()) == {1}
         assert not meta.record.counts.refused
         for gateway in gateways:
