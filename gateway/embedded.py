@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple, Self
@@ -66,11 +67,15 @@ class Server:
     and kills it after five seconds. Signals for our process group (Ctrl-C) do not reach it: what uses it drains first.
     """
 
-    def __init__(self, name: str, command: Sequence[str], port: int, probe: Probe) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], port: int, probe: Probe, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment` is added to our own."""
         self.name = name
         self.port = port
         self._command = command
         self._probe = probe
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] = BytesIO()
 
@@ -113,6 +118,7 @@ class Server:
     def _spawn(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - the command is ours
             self._command,
+            env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -153,6 +159,9 @@ class EmbeddedBroker(Server):
 
     `advertised_port` is what clients are told to connect to, for a broker behind a proxy. It has no idempotent or
     transactional production, and does not wake a waiting fetch: consumers see a record after `fetch_max_wait_ms` / 2.
+
+    It has one thread: with several, two batches that are produced to a partition at the same moment can be seen in the wrong
+    order, and a consumer that has seen the second goes on behind it and never sees the first.
     """
 
     def __init__(self, *, port: int | None = None, advertised_port: int | None = None) -> None:
@@ -160,7 +169,7 @@ class EmbeddedBroker(Server):
         self.bootstrap = f"{HOST}:{advertised_port or port}"
         listen = ["--listener-url", f"tcp://{HOST}:{port}", "--advertised-listener-url", f"tcp://{self.bootstrap}"]
         command = [_broker_binary(), "broker", *listen, "--storage-engine", "memory://tansu/"]
-        super().__init__("the embedded broker", command, port, KAFKA_PROBE)
+        super().__init__("the embedded broker", command, port, KAFKA_PROBE, {"TOKIO_WORKER_THREADS": "1"})
 
 
 class EmbeddedStore(Server):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
 
 from gateway.embedded import (
@@ -59,6 +60,37 @@ async def test_the_broker_is_ready_when_it_is_entered() -> None:
         await admin.start()
         assert await admin.list_topics() == []
         await admin.close()
+
+
+async def test_nobody_misses_what_several_produce_at_the_same_moment() -> None:
+    """A broker with several threads lets a consumer pass a batch before it can be seen."""
+    topic, batches = TopicPartition("events", 0), 1200
+    async with EmbeddedBroker() as broker:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic(topic.topic, 1, 1)])
+        await admin.close()
+
+        async def produce() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all") as producer:
+                for _ in range(batches):
+                    batch = producer.create_batch()
+                    for _ in range(20):
+                        batch.append(key=None, value=b"x" * 200, timestamp=None)
+                    await (await producer.send_batch(batch, topic.topic, partition=0))
+
+        offsets: list[int] = []
+        async with AIOKafkaConsumer(
+            bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=20
+        ) as consumer:
+            consumer.assign([topic])
+            producing = asyncio.gather(*(produce() for _ in range(6)))
+            while len(offsets) < 6 * 20 * batches:
+                found = await consumer.getmany(timeout_ms=1000)
+                assert found or not producing.done(), "what is missing was passed"
+                offsets += [record.offset for records in found.values() for record in records]
+            await producing
+        assert offsets == list(range(len(offsets)))
 
 
 async def test_the_store_is_ready_and_empty_when_it_is_entered() -> None:
