@@ -166,8 +166,8 @@ async def test_urgent_classes_have_the_places_that_are_kept_for_them(stage: Stag
     async with on_whatsapp(stage, limits=SMALL, limit=kept) as meta, meta.site.worker() as worker:
         site, portfolio = meta.site, worker.meta.portfolios["andina"]
         await site.publish(reminder("bulk", bulk.values()))
-        await site.until(lambda: portfolio.denied == 150)
-        assert len(received(meta.record, bulk)) == 150
+        # The last of those that have a place may be on their way yet.
+        await site.until(lambda: portfolio.denied == 150 == len(received(meta.record, bulk)))
         await site.publish(reminder("otp", otp.values(), **{"class": "otp"}))
         await site.until(lambda: portfolio.denied == 170)
         await site.until(lambda: len(received(meta.record, otp)) == 100)
