@@ -158,6 +158,16 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    async def gone(self) -> None:
+        """Return when an aborted socket is no more.
+
+        It is not waited for longer than `_LINGER`: of a connection that came about in the moment in which its
+        `create_connection` was cancelled uvloop closes the socket and tells nobody.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                await self.lost.wait()
+
     # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -295,7 +305,7 @@ class Link:
             self._task.cancel()
             await asyncio.wait((self._task,))
         self._connection.abort("closed by us")
-        await self._connection.lost.wait()
+        await self._connection.gone()
 
     # The reconnect loop.
 
@@ -351,7 +361,7 @@ class Link:
             failure = await self._bind(self._answer)
         if failure is not None:
             connection.abort(failure.detail)
-            await connection.lost.wait()
+            await connection.gone()
         return failure
 
     async def _bind(self, answer: asyncio.Future[BindResp | Closed]) -> Failure | None:

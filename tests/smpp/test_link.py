@@ -811,3 +811,18 @@ async def test_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "system_id=recado" in down.getMessage()
     assert "kind=credentials detail='ESME_RINVPASWD'" in down.getMessage()
     assert "secret" not in caplog.text
+
+
+async def test_closed_at_any_moment_of_connecting() -> None:
+    """A connection that comes about in that moment is closed by the loop, which tells its protocol nothing."""
+    listener = socket.create_server(("127.0.0.1", 0))  # connections come about, and nobody answers
+    port = listener.getsockname()[1]
+    config = BindConfig(host="127.0.0.1", port=port, system_id="recado", drain=0.0, enquire_timeout=0.01)
+    for steps in range(30):
+        link = Link(config, Owner())
+        link.start()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await link.close()
+    listener.close()
