@@ -323,7 +323,7 @@ def main() -> int:
     """Measure and print; the exit code is 1 when messages were lost or doubled, or nothing could be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--messages", type=int, default=50_000, metavar="N", help="of each measurement")
-    parser.add_argument("--concurrency", type=int, default=64, metavar="N", help="requests at a time")
+    parser.add_argument("--concurrency", type=int, default=256, metavar="N", help="requests at a time")
     parser.add_argument(
         "--broker", default=EMBEDDED, metavar="HOST:PORT", help=f"default: an embedded one; {APACHE}: start one"
     )
