@@ -13,7 +13,7 @@ from typing import Self
 
 from gateway.embedded import HOST, KAFKA_PROBE, EmbeddedError, Server, free_port
 
-_JARS = Path(__file__).parents[1] / ".cache" / "kafka"
+JARS = Path(__file__).parents[1] / ".cache" / "kafka"
 _CLUSTER = "cmVjYWRvLXRlc3RzLW9ubA"  # any 16 octets in base64
 
 # One node that is broker and controller. What is not here is as Apache ships it, above all the limit of a record (1 MiB).
@@ -57,7 +57,7 @@ class ApacheKafka(Server):
         port = port or free_port()
         self.bootstrap = f"{HOST}:{advertised_port or port}"
         # The client compiler alone starts in half the time; what the other gains minutes hardly see.
-        java = ["java", "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{_JARS}/*"]
+        java = ["java", "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*"]
         self._java = [*java, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         self._properties = directory / "server.properties"
         text = _PROPERTIES.format(
@@ -73,8 +73,8 @@ class ApacheKafka(Server):
 
     async def __aenter__(self) -> Self:
         if not self._formatted:
-            if not _JARS.is_dir():
-                raise EmbeddedError(f"no jars in {_JARS}: mvn -f .ci/kafka/pom.xml dependency:copy-dependencies")
+            if not JARS.is_dir():
+                raise EmbeddedError(f"no jars in {JARS}: mvn -f .ci/kafka/pom.xml dependency:copy-dependencies")
             await asyncio.to_thread(self._format)
             self._formatted = True
         return await super().__aenter__()

@@ -142,9 +142,8 @@ class Intake:
 
     async def _commit(self) -> None:
         self._commit_at = time.monotonic() + _COMMIT_S
-        producing = list(self._producing)
-        await self._there(*producing)
-        del self._producing[: len(producing)]
+        await self._there(*self._producing)
+        self._producing.clear()
         positions, self._positions = self._positions, {}
         owned = self._consumer.assignment()
         if positions := {tp: offset for tp, offset in positions.items() if tp in owned}:

@@ -99,9 +99,8 @@ class Number:
                 bucket.set_rate(share, now, max(1, int(share / 4)))
                 ready[class_] = min(size, bucket.available(now))
                 held += max(0, min(size, ceil(rate * SLICE_S)) - ready[class_])
-                if not ready[
-                    class_
-                ]:  # without a share of the lease there is none of the class, and nobody says when there is
+                if not ready[class_]:
+                    # Without a share of the lease there is none of the class, and nobody says when there is.
                     wait = min(wait, SLICE_S, bucket.wait(now, 1))
         return wait, held
 

