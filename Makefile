@@ -16,7 +16,7 @@ demo: $(VENV) ## a campaign of 10,000 messages through an embedded broker, simul
 	$(VENV)/bin/recado demo
 
 test: $(VENV) ## all tests; the broker and the store come with .venv
-	$(PYTHON_OF_VENV) -m pytest -n 4 --dist loadfile -m "not alone"
+	$(PYTHON_OF_VENV) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(PYTHON_OF_VENV) -m pytest -m alone
 
 check: $(VENV) ## lint, format, types, directions of imports

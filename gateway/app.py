@@ -66,7 +66,10 @@ class Worker:
         kafka = config.kafka
         prefix = f"{kafka.prefix}:"
         self.store = Store(config.store.url.reveal(), config.store.timeout_s)
-        self.patience = patience = Patience(self.store)
+        self.patience = patience = Patience(self.store, "receipts and look-ups")
+        # On one connection a window would wait for what receipts ask of the store.
+        self._ledger_store = Store(config.store.url.reveal(), config.store.timeout_s, self.store.calls)
+        self._ledger_patience = Patience(self._ledger_store, "messages")
         self._producer = topics.producer(kafka)
         self._jobs = topics.consumer(kafka, "intake")
         self._lane_consumer = topics.consumer(kafka, "lanes", SlotAssignor(kafka.prefix))
@@ -81,7 +84,7 @@ class Worker:
         self.inbox = Inbox(config.limits.buffered_deliveries)
         rungs = config.delay.rungs_s
         ladder = Ladder({rung: (kafka.delay_topic(rung), kafka.delay_partitions) for rung in rungs})
-        self.ledger = Ledger(patience, prefix, _LEDGER_TTL_S, config.claims.ttl_s)
+        self.ledger = Ledger(self._ledger_patience, prefix, _LEDGER_TTL_S, config.claims.ttl_s)
         operators = Operators(patience, prefix, lambda: self.failover.router.by_operator)
         self.inbound = Inbound(
             store=patience,
@@ -311,14 +314,19 @@ class Worker:
         except TimeoutError:
             log.warning("kafka is away: left without taking leave")
         await self.store.close()
+        await self._ledger_store.close()
         if self._admin is not None:
             await self._admin.stop()
         log.info("stopped")
 
+    @property
+    def store_away(self) -> bool:
+        return self.patience.away or self._ledger_patience.away
+
     def problems(self) -> list[str]:
         """Why this worker cannot carry messages now; empty when it can."""
         found = [] if self.started else ["starting"]
-        if self.patience.away:
+        if self.store_away:
             found.append("the store is away")
         if self.outbox.away:
             found.append("kafka is away")

@@ -99,6 +99,11 @@ class Kafka(Struct, frozen=True, kw_only=True):
         return (self.bootstrap,) if isinstance(self.bootstrap, str) else self.bootstrap
 
     @property
+    def deployment(self) -> str:
+        """What processes have in common that share their lanes."""
+        return f"{self.prefix}/{self.group}"
+
+    @property
     def jobs_topic(self) -> str:
         """Where publishers put jobs."""
         return f"{self.prefix}.jobs"

@@ -327,5 +327,4 @@ class Forwarder:
         message = flight.message
         turn = self._turn
         turn.claimed.append(flight)
-        turn.claims.append(attempt_key(message))
-        turn.claims.append(f"{message.source}|{flight.queue.name}:{flight.offset}")
+        turn.claims += (attempt_key(message), f"{message.source}|{flight.queue.name}:{flight.offset}")

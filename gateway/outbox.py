@@ -130,13 +130,14 @@ class Outbox:
         if count == 1:
             return {(topic, 0): records}
         batches: Batches = {}
+        batch: list[Record] = []
+        last: bytes | None = b""
         for record in records:
-            where = (topic, partition_of(record[0] or b"", count))
-            batch = batches.get(where)
-            if batch is None:
-                batches[where] = [record]
-            else:
-                batch.append(record)
+            key = record[0]
+            if key is not last or not batch:  # those of one job share theirs
+                last = key
+                batch = batches.setdefault((topic, partition_of(key or b"", count)), [])
+            batch.append(record)
         return batches
 
     async def _attempt(

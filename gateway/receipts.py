@@ -33,65 +33,12 @@ from gateway.operators import from_tlv
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.contract import Status
 from gateway.providers.smpp import SmppPort
-from gateway.store import Patience, Script
+from gateway.receipt_scripts import ADVANCE, CORRELATE, DOUBTS
+from gateway.store import Patience
 from smpp.pdu import DataSM, DeliverSM
 from smpp.receipt import IdFormat, canonical_receipt, parse
 
 log = logging.getLogger("gateway.receipts")
-
-# [prefix, seconds to remember, keys of parts to mark as final, [key, status, whether more may follow, …] that was told,
-# [key, field] to forget, [number of a key, the key to look up where that one has nothing, …], keys to look up] → values
-_CORRELATE = Script("""
-local a = cmsgpack.unpack(ARGV[1])
-local prefix = a[1]
-for _, key in ipairs(a[3]) do
-  redis.call('SET', prefix .. key, 'final', 'XX', 'KEEPTTL')
-end
-for n = 1, #a[4], 3 do
-  local key, status = prefix .. a[4][n], a[4][n + 1]
-  local row = redis.call('GET', key)
-  local start = row and row:find('[', 1, true)
-  if start and (start == 1 or status ~= 'submitted') then
-    local ttl = math.max(redis.call('TTL', key), a[2])
-    redis.call('SET', key, a[4][n + 2] and status .. row:sub(start) or status, 'EX', ttl)
-  end
-end
-for n = 1, #a[5], 2 do
-  redis.call('HDEL', prefix .. a[5][n], a[5][n + 1])
-end
-local values = {}
-for n, key in ipairs(a[7]) do
-  values[n] = redis.call('GET', prefix .. key)
-end
-for n = 1, #a[6], 2 do
-  local number = a[6][n]
-  values[number] = values[number] or redis.call('GET', prefix .. a[6][n + 1])
-end
-return values
-""")
-
-# [prefix, ttl, [group, part number, state, …]] → for each all states of its group, as [number, state, …]
-_ADVANCE = Script("""
-local a = cmsgpack.unpack(ARGV[1])
-local groups = {}
-for n = 1, #a[3], 3 do
-  local key = a[1] .. 'g:' .. a[3][n]
-  redis.call('HSET', key, a[3][n + 1], a[3][n + 2])
-  redis.call('EXPIRE', key, a[2])
-  groups[#groups + 1] = redis.call('HGETALL', key)
-end
-return groups
-""")
-
-# [prefix, keys] → for each all parts in doubt, as [field, row, …]
-_DOUBTS = Script("""
-local a = cmsgpack.unpack(ARGV[1])
-local all = {}
-for n, key in ipairs(a[2]) do
-  all[n] = redis.call('HGETALL', a[1] .. key)
-end
-return all
-""")
 
 _EARLY_FIRST_S = 1.0
 _TIMED = 8
@@ -341,7 +288,7 @@ class Receipts:
             each for number, early in enumerate(batch, 1) if early.reference for each in (number, early.reference)
         ]
         values: list[bytes | None] = await self._store.run(
-            _CORRELATE, (self._prefix, REMEMBER_S, marks, told, forget, others, keys)
+            CORRELATE, (self._prefix, REMEMBER_S, marks, told, forget, others, keys)
         )
         return values
 
@@ -380,7 +327,7 @@ class Receipts:
         flat: list[Any] = []
         for early, sent in parts:
             flat += (attempt_key(sent), sent.number, f"{early.status} {early.text} {early.code}")
-        groups = await self._store.run(_ADVANCE, (self._prefix, self._ttl, flat))
+        groups = await self._store.run(ADVANCE, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
             if len(states) < 2 * sent.parts:
@@ -409,7 +356,7 @@ class Receipts:
         if not last:
             return [], [], []
         keys = [f"u:{early.account}:+{early.to}" for early in last]
-        doubts = await self._store.run(_DOUBTS, (self._prefix, keys))
+        doubts = await self._store.run(DOUBTS, (self._prefix, keys))
         resolved: list[tuple[Early, Sent]] = []
         forget: list[str] = []
         orphans: list[Record] = []

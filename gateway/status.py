@@ -80,6 +80,8 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     """All that one process has."""
 
     version: str
+    deployment: str
+    """Prefix of the topics and consumer group: what all processes have in common that share their lanes."""
     problems: tuple[str, ...]
     """Why it cannot carry messages now."""
     jobs_backlog: int
@@ -95,6 +97,7 @@ def read(worker: Worker, backlog: Backlog, now: float, monotonic: float) -> Work
         outcomes[name][outcome] += count
     return WorkerStatus(
         version=version("recado"),
+        deployment=worker.config.kafka.deployment,
         problems=tuple(worker.problems()),
         jobs_backlog=backlog.unread(worker.config.kafka.jobs_topic),
         held=worker.controls.held,

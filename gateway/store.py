@@ -42,19 +42,26 @@ class Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
 
+class Calls:
+    """How the calls of a process went, over all its connections."""
+
+    def __init__(self) -> None:
+        self.seconds = histogram("recado_store_call_seconds")
+        self.failures = 0
+
+
 class Store:
     """Runs scripts over one connection, in the order in which they were called.
 
     `timeout` is seconds for one call, connecting included. After a failure the next call connects again.
     """
 
-    def __init__(self, url: str, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, timeout: float = 5.0, calls: Calls | None = None) -> None:
+        self.calls = calls or Calls()
         self._timeout = timeout
         self._pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=timeout)
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
-        self.seconds = histogram("recado_store_call_seconds")
-        self.failures = 0
 
     async def run(self, script: Script, argument: Any) -> Any:
         """Call a script; raises `StoreUnavailable` when Redis is away, slow beyond the timeout, or refuses to write.
@@ -74,13 +81,13 @@ class Store:
                         answer = await self._call(b"EVALSHA", script.sha, b"0", packed)
                     except exceptions.NoScriptError:
                         answer = await self._call(b"EVAL", script.source, b"0", packed)
-                self.seconds.observe(time.monotonic() - started)
+                self.calls.seconds.observe(time.monotonic() - started)
                 return answer
             except _LOADING as error:
-                self.failures += 1
+                self.calls.failures += 1
                 raise StoreUnavailable(str(error)) from error
             except (*_FAILURES, TimeoutError) as error:
-                self.failures += 1
+                self.calls.failures += 1
                 await self._drop()
                 raise StoreUnavailable(str(error) or f"no answer within {self._timeout} s") from error
             except asyncio.CancelledError:
@@ -112,11 +119,12 @@ class Store:
 class Patience:
     """Repeats a call to the store until it answers: the caller stands still meanwhile, which is what stops its stage.
 
-    Says once that the store is away and once that it is back. Cancelling a wait is safe.
+    Says once that the store is away for `stages`, and once that it is back. Cancelling a wait is safe.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stages: str = "its stages") -> None:
         self._store = store
+        self._stages = stages
         self.away = False
 
     async def run(self, script: Script, argument: Any) -> Any:
@@ -127,11 +135,11 @@ class Patience:
             except StoreUnavailable as error:
                 if not self.away:
                     self.away = True
-                    log.error("store away, forwarding stands still reason=%r", str(error))
+                    log.error("store away, %s wait reason=%r", self._stages, str(error))
                 await asyncio.sleep(delay)
                 delay = min(1.0, delay * 2)
             else:
                 if self.away:
                     self.away = False
-                    log.warning("store back")
+                    log.warning("store back for %s", self._stages)
                 return answer

@@ -24,16 +24,7 @@ settings.register_profile("recado", deadline=None, derandomize=True)
 settings.load_profile("recado")
 
 
-_ALONE = {
-    "test_live.py",
-    "test_many_lanes.py",
-    "test_many_workers.py",
-    "test_rates.py",
-    "test_shared_rate.py",
-    "test_supervise.py",
-    "test_urgency.py",
-    "test_whatsapp_limits.py",
-}
+_ALONE = {"test_many_lanes.py", "test_many_workers.py", "test_rates.py", "test_shared_rate.py", "test_urgency.py"}
 """Files whose tests measure rates or start many processes: run beside others they would measure those."""
 
 
@@ -41,11 +32,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "servers: uses the broker or the store, of which there are two kinds (automatic)"
     )
-    config.addinivalue_line("markers", "alone: measures rates, or starts many processes (automatic)")
+    config.addinivalue_line("markers", "alone: measures rates, or starts many processes (automatic for whole files)")
+
+
+_SLOW = ("faults", "e2e", "benchmarks")
+"""Folders whose tests mostly wait: begun first, they wait beside those that compute, and not behind them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark what has to pass on both kinds of broker and store, and what needs the machine for itself."""
+    """Mark what has to pass on both kinds of broker and store, and what needs the machine for itself; slow ones go first."""
+    items.sort(key=lambda item: _SLOW.index(item.path.parent.name) if item.path.parent.name in _SLOW else len(_SLOW))
     for item in items:
         if item.path.name in _ALONE:
             item.add_marker("alone")

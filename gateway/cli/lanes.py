@@ -12,7 +12,6 @@ from rich.text import Text
 
 from gateway.cli import workers
 from gateway.cli.terminal import console, fail, say
-from gateway.config import Admin
 from gateway.status import LaneStatus, SlotStatus, WorkerStatus
 
 
@@ -118,9 +117,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-async def show(urls: Sequence[str], admin: Admin | None, as_json: bool) -> None:
+async def show(urls: Sequence[str], ours: workers.Deployment | None, as_json: bool) -> None:
     """Look once, and print it."""
-    found = await workers.statuses(urls, admin)
+    found = await workers.statuses(urls, ours)
     answered = answering(found)
     if as_json:
         typer.echo(msgspec.json.encode({name: status for name, status in found.items() if status in answered}).decode())

@@ -48,7 +48,7 @@ def lanes(
     from gateway.cli import lanes as shown
     from gateway.cli import workers
 
-    run_until_signal(shown.show(url or (), workers.admin_of(config, url), as_json))
+    run_until_signal(shown.show(url or (), workers.deployment_of(config, url), as_json))
 
 
 def top(
@@ -64,7 +64,7 @@ def top(
     from gateway.cli import top as watching
     from gateway.cli import workers
 
-    run_until_signal(watching.watch(url or (), workers.admin_of(config, url), every, looks))
+    run_until_signal(watching.watch(url or (), workers.deployment_of(config, url), every, looks))
 
 
 def pause(
@@ -159,9 +159,9 @@ def _act(what: str, subject: tuple[str, str], config: Path | None, url: list[str
     from gateway.cli import workers
 
     path, name = subject
-    admin = workers.admin_of(config, url)
+    ours = workers.deployment_of(config, url)
     try:
-        done = run_until_signal(workers.act(url or (), admin, f"{path}/{what}"))
+        done = run_until_signal(workers.act(url or (), ours, f"{path}/{what}"))
     except workers.Unreachable as error:
         fail(str(error))
     except workers.Denied as error:

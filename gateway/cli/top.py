@@ -12,7 +12,6 @@ from rich.live import Live
 
 from gateway.cli import lanes, workers
 from gateway.cli.terminal import console
-from gateway.config import Admin
 from gateway.status import WorkerStatus
 
 Found = Mapping[str, WorkerStatus | workers.Unreachable]
@@ -44,10 +43,10 @@ def screen(found: Found, rates: Mapping[str, float]) -> RenderableType:
     return Group(head, "", lanes.table(lanes.rows(answered), rates), "", *silent, *lanes.remarks(answered))
 
 
-async def watch(urls: Sequence[str], admin: Admin | None, every: float, looks: int) -> None:
+async def watch(urls: Sequence[str], ours: workers.Deployment | None, every: float, looks: int) -> None:
     """Look every so many seconds until cancelled, or so many times; 0 is for ever."""
     out = console()
-    before = await workers.statuses(urls, admin)
+    before = await workers.statuses(urls, ours)
     lanes.answering(before)
     at = time.monotonic()
     live = Live(console=out, screen=True, auto_refresh=False) if out.is_terminal else None
@@ -55,7 +54,7 @@ async def watch(urls: Sequence[str], admin: Admin | None, every: float, looks: i
         done = 0
         while not looks or done < looks:
             await asyncio.sleep(every)
-            found, now = await workers.statuses(urls, admin), time.monotonic()
+            found, now = await workers.statuses(urls, ours), time.monotonic()
             shown = screen(found, sent(before, found, now - at))
             if live:
                 live.update(shown, refresh=True)

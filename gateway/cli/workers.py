@@ -29,6 +29,13 @@ _GAP = 8
 _decode = msgspec.json.Decoder(WorkerStatus).decode
 
 
+class Deployment(msgspec.Struct, frozen=True):
+    """Where the workers of a configuration answer on this machine, and what tells them from those of another."""
+
+    admin: Admin
+    name: str
+
+
 class Unreachable(GatewayError):
     """Nobody answers there, or nobody of ours."""
 
@@ -37,15 +44,21 @@ class Denied(GatewayError):
     """A gateway that answers, and does not do it."""
 
 
-async def statuses(urls: Sequence[str], admin: Admin | None) -> dict[str, WorkerStatus | Unreachable]:
-    """Ask gateways how they are: those named, or those of a configuration, from its port up to the last that is there."""
+async def statuses(urls: Sequence[str], ours: Deployment | None) -> dict[str, WorkerStatus | Unreachable]:
+    """Ask gateways how they are: those named, or those of a configuration, from its port up to the last that is there.
+
+    Of another configuration's workers, whose ports may lie among these, it is only said that they are there.
+    """
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-        if urls or admin is None:
+        if urls or ours is None:
             return await _ask(session, urls)
         found: dict[str, WorkerStatus | Unreachable] = {}
-        all_ = _of(admin)
+        all_ = _of(ours.admin)
         for first in range(0, len(all_), _GAP):
             answers = await _ask(session, all_[first : first + _GAP])
+            for url, status in answers.items():
+                if isinstance(status, WorkerStatus) and status.deployment != ours.name:
+                    answers[url] = Unreachable(f"a gateway of {status.deployment} answers at {url}, not of {ours.name}")
             found |= answers
             if all(isinstance(status, Unreachable) for status in answers.values()):
                 break
@@ -53,17 +66,17 @@ async def statuses(urls: Sequence[str], admin: Admin | None) -> dict[str, Worker
     return dict(list(found.items())[: last + 1])
 
 
-async def act(urls: Sequence[str], admin: Admin | None, path: str) -> bool:
+async def act(urls: Sequence[str], ours: Deployment | None, path: str) -> bool:
     """Have one gateway do something, which all of its deployment then do; True. Raises `Unreachable` or `Denied`.
 
     Of those of a configuration it is the first that answers: a token is for nobody else who listens there.
     """
     if not urls:
-        found = await statuses(urls, admin)
+        found = await statuses(urls, ours)
         urls = [url for url, status in found.items() if isinstance(status, WorkerStatus)]
         if not urls:
             raise Unreachable("; ".join(map(str, found.values())))
-    token = os.environ.get(TOKEN, "") or (admin.token.reveal() if admin else "")
+    token = os.environ.get(TOKEN, "") or (ours.admin.token.reveal() if ours else "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         try:
@@ -76,14 +89,14 @@ async def act(urls: Sequence[str], admin: Admin | None, path: str) -> bool:
     return True
 
 
-def admin_of(config: Path | None, urls: Sequence[str] | None) -> Admin | None:
-    """Return what a configuration says of its admin port, or end the command if there is nobody to ask."""
-    admin = mistakes.load(config).admin if config else None
-    if not urls and admin is None:
+def deployment_of(config: Path | None, urls: Sequence[str] | None) -> Deployment | None:
+    """Return what a configuration says of its workers, or end the command if there is nobody to ask."""
+    loaded = mistakes.load(config) if config else None
+    if not urls and loaded is None:
         fail("say where: --url http://127.0.0.1:9464, or --config with an admin.port", 2)
-    if not urls and admin is not None and not admin.port:
+    if not urls and loaded is not None and not loaded.admin.port:
         fail("the configuration has no admin port: set admin.port", 2)
-    return admin
+    return Deployment(loaded.admin, loaded.kafka.deployment) if loaded else None
 
 
 def _of(admin: Admin) -> list[str]:

@@ -78,8 +78,8 @@ class WorkerCollector(Collector):
             unread = self._backlog.unread(worker.config.kafka.delay_topic(rung))
             yield "recado_delay_backlog", (str(rung),), unread
         yield "recado_publisher_waiting", (), publisher.waiting
-        yield "recado_store_failures", (), worker.store.failures
-        yield "recado_store_away", (), worker.patience.away
+        yield "recado_store_failures", (), worker.store.calls.failures
+        yield "recado_store_away", (), worker.store_away
         for error, count in worker.outbox.failures.items():
             yield "recado_kafka_failures", (error,), count
         yield "recado_kafka_away", (), worker.outbox.away
@@ -107,7 +107,7 @@ class WorkerCollector(Collector):
         yield "recado_intake_seconds", (), worker.intake.seconds
         yield "recado_settle_batch_messages", (), worker.publisher.batches
         yield "recado_ledger_exchange_seconds", (), worker.ledger.seconds
-        yield "recado_store_call_seconds", (), worker.store.seconds
+        yield "recado_store_call_seconds", (), worker.store.calls.seconds
         yield "recado_kafka_produce_seconds", (), worker.outbox.seconds
         yield "recado_event_loop_lag_seconds", (), self._lag.seconds
         for name, delays in worker.receipts.delays.items():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.inbox import Inbox
 
 _PRIORITY = {TrafficClass.OTP: 2, TrafficClass.TRANSACTIONAL: 1, TrafficClass.BULK: 0}
+_DELIVERIES = (DeliverSM, DataSM)  # a union would be made anew for every PDU
 _SENDERS_KEPT = 1000  # senders come from jobs: what is encoded for them must not grow without end
 
 
@@ -169,7 +170,7 @@ class SmppPort:
         for event in events:
             if isinstance(event, Response):
                 answers.append(event)
-            elif isinstance(event, DeliverSM | DataSM):
+            elif isinstance(event, _DELIVERIES):
                 deliveries.append(event)
             elif isinstance(event, Expired):
                 inbox.unanswered.append(event.context)

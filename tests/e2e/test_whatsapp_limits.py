@@ -40,6 +40,7 @@ def number_of(worker: object) -> Number:
     return number
 
 
+@pytest.mark.alone
 async def test_red_pauses_bulk_and_slows_passwords_until_it_is_green_again(stage: Stages) -> None:
     """No callback says the rating: it is asked for."""
     bulk, otp = people("bulk", 400), people("otp", 20, 1000)
@@ -103,6 +104,7 @@ async def test_what_meta_says_is_known_to_all_processes_and_after_a_restart(stag
         assert not meta.record.counts.refused
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("limit", "count"),
@@ -259,6 +261,7 @@ async def test_a_second_copy_gives_no_place_back(stage: Stages, every_s: int, ou
         assert not meta.record.counts.refused
 
 
+@pytest.mark.alone
 async def test_three_processes_keep_the_rate_of_one_number_and_use_it(stage: Stages) -> None:
     """80 messages a second: no second has more at Meta's end, which would refuse them; two seconds on end have 90 %."""
     rate = 80

@@ -71,7 +71,7 @@ def a_lane(**changes: Any) -> LaneStatus:
 
 
 def a_worker(*lanes: LaneStatus) -> WorkerStatus:
-    return WorkerStatus(version="1", problems=(), jobs_backlog=3, held=(), lanes=lanes)
+    return WorkerStatus(version="1", deployment="recado/recado", problems=(), jobs_backlog=3, held=(), lanes=lanes)
 
 
 # Lanes.
@@ -163,8 +163,10 @@ async def test_workers_of_a_configuration_are_found_from_its_port_on(tmp_path: P
 
 
 def with_admin_port(folder: Path, site: Site, before: int) -> Path:
-    """A configuration whose first worker is so many ports before the one that runs."""
-    config = write(folder)
+    """The configuration of a worker that runs, but that the first of them is so many ports before it."""
+    kafka = site.worker.config.kafka
+    config = write(folder, prefix=kafka.prefix)
+    config.write_text(config.read_text().replace(f'group = "{kafka.prefix}"', f'group = "{kafka.group}"'))
     port = int(site.base.rpartition(":")[2]) - before
     config.write_text(f'{config.read_text()}\n[admin]\nport = {port}\ntoken_file = "token"\n')
     (folder / "token").write_text(TOKEN)
@@ -180,6 +182,18 @@ async def test_a_worker_that_was_drained_hides_no_other(tmp_path: Path, store_ur
         assert re.fullmatch(r"recado: no gateway answers at http://127\.0\.0\.1:\d+\n", done.stderr)
         done = await recado("pause", "andina", "-c", config)
         assert (done.returncode, done.stderr) == (0, "recado: lane andina is paused\n")
+
+
+async def test_a_worker_of_another_configuration_is_not_taken_for_one_of_ours(tmp_path: Path) -> None:
+    """Its port may lie behind ours; that it is there is said, and nothing is asked of it."""
+    async with served() as site:
+        config = with_admin_port(tmp_path, site, 0)
+        config.write_text(config.read_text().replace('prefix = "x"', 'prefix = "y"'))
+        done = await recado("lanes", "-c", config)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"recado: a gateway of x/recado answers at {site.base}, not of y/recado\n"
+        done = await recado("pause", "andina", "-c", config)
+        assert (done.returncode, site.worker.controls.asked) == (1, {})
 
 
 async def test_where_no_worker_of_a_configuration_answers_its_port_is_named(tmp_path: Path) -> None:

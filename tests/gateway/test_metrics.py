@@ -197,7 +197,7 @@ async def test_a_scrape_shows_what_stages_have_counted() -> None:
         lane.meter.written = 9
         lane.meter.ledgers_lost = 8
         lane.meter.round_trip.observe(0.03, 6)
-        worker.store.failures = 1
+        worker.store.calls.failures = 1
         found = samples()
     assert found["recado_intake_recipients_total", "accepted"] == 3
     assert found["recado_messages_settled_total", "andina", "bulk", "submitted"] == 2

@@ -204,7 +204,7 @@ async def test_problems_are_json_for_programs() -> None:
     """What is read by others stays as it is: names of fields are a contract."""
     async with served() as site:
         _, text = await site.get("/lanes")
-    assert set(json.loads(text)) == {"version", "problems", "jobs_backlog", "held", "lanes"}
+    assert set(json.loads(text)) == {"version", "deployment", "problems", "jobs_backlog", "held", "lanes"}
     assert {"lane", "contract_rate", "effective_rate", "written", "slots", "queues"} <= set(
         json.loads(text)["lanes"][0]
     )
