@@ -148,6 +148,8 @@ class Message(Struct, array_like=True, gc=False):
     purpose: str = ""
     doubtful: bool = False
     """An earlier attempt may have been accepted: it stays on its lane, and is unknown in the end rather than failed."""
+    first_attempt: int = 1
+    """The attempt with which its channel began: retries count from there, and its parts are known together by it."""
 
 
 class EventStatus(StrEnum):
