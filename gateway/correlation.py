@@ -51,11 +51,17 @@ class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """When it was written first, Unix seconds; 0 for what is in doubt."""
     template: str = ""
     """Of WhatsApp: what a refusal may be about, as `whatsapp.template_of` gives it."""
+    first_attempt: int = 1
 
 
 def attempt_key(what: Message | Sent) -> str:
-    """One attempt at one message, as a key of the store: of its claim, its doubts, and the states of its parts."""
+    """One attempt at one message, as a key of the store: of its claim and its doubts."""
     return f"{what.tenant}/{what.message_id}/{what.attempt}"
+
+
+def parts_key(sent: Sent) -> str:
+    """All parts of one message as a key of the store, whichever attempts got them accepted: of their states."""
+    return f"{sent.tenant}/{sent.message_id}/{sent.first_attempt}"
 
 
 def id_key(account: str, provider_message_id: str) -> str:
@@ -104,6 +110,7 @@ def sent(
         encode_message(message).decode() if message.plan else "",
         at,
         template,
+        message.first_attempt,
     )
 
 

@@ -175,16 +175,17 @@ class Dispatcher:
         """One write per bind. What no longer fits (the bind went down, the rate was cut) is open again, at the front."""
         for slot, parts in chosen:
             going = []
+            # Tokens are taken now, not when the parts were chosen: the operator counts what arrives, whatever the exchange took.
+            monotonic = time.monotonic()
             for part in parts:
                 # A duplicate, or another owner's by now.
                 if part.flight.concluded or part.flight.queue.fenced:
                     part.flight.flying -= 1
                 else:
+                    part.written = monotonic
                     going.append(part)
             if len(going) < len(parts):
                 self._inbox.wake.set()  # there is room left
-            # Tokens are taken now, not when the parts were chosen: the operator counts what arrives, whatever the exchange took.
-            monotonic = time.monotonic()
             room = slot.lane.tokens(monotonic).take(min(len(going), slot.port.room), monotonic)
             if len(going) > room:
                 for part in going[room:]:

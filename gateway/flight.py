@@ -28,6 +28,10 @@ class Part(msgspec.Struct, gc=False, eq=False):
     flight: Flight
     number: int
     body: Any
+    written: float = 0.0
+    """Monotonic seconds of its last write."""
+    silent: bool = False
+    """It was written before, and not answered."""
 
 
 class Flight(msgspec.Struct, gc=False, eq=False):

@@ -19,7 +19,18 @@ from typing import Any
 import msgspec
 
 from gateway import early as earlies
-from gateway.correlation import FINAL_MARK, LASTING, REMEMBER_S, ROW, Sent, attempt_key, decode_sent, follows, opened
+from gateway.correlation import (
+    FINAL_MARK,
+    LASTING,
+    REMEMBER_S,
+    ROW,
+    Sent,
+    attempt_key,
+    decode_sent,
+    follows,
+    opened,
+    parts_key,
+)
 from gateway.delay import RECEIPT, Ladder
 from gateway.early import OF_AN_SMSC, OF_STATE, Early, decode_early, encode_early
 from gateway.failover import Failover, with_step
@@ -326,7 +337,7 @@ class Receipts:
         """Note the parts' states; of messages whose parts are all known now, the event: delivered only if all are."""
         flat: list[Any] = []
         for early, sent in parts:
-            flat += (attempt_key(sent), sent.number, f"{early.status} {early.text} {early.code}")
+            flat += (parts_key(sent), sent.number, f"{early.status} {early.text} {early.code}")
         groups = await self._store.run(ADVANCE, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
@@ -336,7 +347,7 @@ class Receipts:
             others = [each for each in said if each[0] != EventStatus.DELIVERED]
             status, text, code = (others or said)[-1]
             delivered = len(said) - len(others)
-            records[attempt_key(sent)] = self._tell(sent, now, EventStatus(status), code, text, delivered, batches)
+            records[parts_key(sent)] = self._tell(sent, now, EventStatus(status), code, text, delivered, batches)
         return list(records.values())
 
     async def _missed(

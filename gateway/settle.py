@@ -68,7 +68,7 @@ class Settler:
         ttl = self._rows_ttl(lane)
         head = f"d:{lane.account}:"
         id_format = lane.carrier.id_format
-        latency_s = now - part.flight.written_at
+        written = part.written
         written_at = int(part.flight.written_at)
         for answer in answers:
             part = answer.context
@@ -99,7 +99,8 @@ class Settler:
             entry.settle(flight.offset, outcome)
             settled.append((flight, outcome))
         if not isinstance(answers[0], Refusal):
-            lane.answered(len(answers), latency_s, time.monotonic())
+            monotonic = time.monotonic()
+            lane.answered(len(answers), monotonic - written, monotonic)
         if self._bounced:
             self._return(now)
 
@@ -110,13 +111,16 @@ class Settler:
             flight.flying -= 1
             flight.in_doubt = True
             resend = self.classes.in_doubt(flight.message.class_) == "resend"
-            if resend and not flight.queue.slot.lane.carrier.echoes:
+            if resend and not part.silent and not flight.queue.slot.lane.carrier.echoes:
+                part.silent = True
                 if flight.queue.owned:
                     flight.queue.ready.appendleft(part)
                 elif not flight.flying and not flight.concluded:
                     self.let_go(flight, now)
                 continue
-            if resend:  # over HTTP an answer that says nothing comes at once: it would be asked for as fast as it comes
+            # At once again only once: an operator that never answers may deliver each time, and over HTTP an answer that says
+            # nothing comes at once.
+            if resend:
                 flight.failure = _SILENCE
             flight.left -= 1
             self._landed(flight, now)

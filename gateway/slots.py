@@ -113,7 +113,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         leaving = [self.slots.pop(key) for key in list(self.slots) if key not in kept]
         for slot in leaving:
             slot.queues.clear()
-            self._close(slot)
+            self._close(slot, _UNBIND_S / 2)
         used = set()
         for tp in sorted(assigned):
             if self._closed:  # a rebalance that met our stop: nothing is bound any more
@@ -268,9 +268,10 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             )
         queue.entry.intent = queue.recover_before
         queue.owned = True
+        used = found.known or committed is not None
         if starts:
-            slot.port.start(_UNBIND_S if found.known else 0.0)
-        return found.known or committed is not None
+            slot.port.start(_UNBIND_S if used else 0.0)
+        return used
 
     async def _is_new(self, lane: str) -> bool:
         """Whether nothing was ever committed for a lane, in any process: then nobody can hold a share of its rate."""
@@ -289,8 +290,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
     def _slot_of(self, tp: TopicPartition) -> tuple[str, int]:
         return self._topics[tp.topic][0], tp.partition
 
-    def _close(self, slot: Slot) -> None:
-        task = asyncio.create_task(slot.port.close(), name=f"close {slot.lane.name}/{slot.index}")
+    def _close(self, slot: Slot, patience_s: float | None = None) -> None:
+        task = asyncio.create_task(_closed(slot, patience_s), name=f"close {slot.lane.name}/{slot.index}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -307,3 +308,12 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             if len(queue.records) < high:
                 wanting.append(tp)
         return wanting
+
+
+async def _closed(slot: Slot, patience_s: float | None) -> None:
+    """Drain and disconnect; after so many seconds without the provider's consent."""
+    closing = asyncio.ensure_future(slot.port.close())
+    done, _ = await asyncio.wait((closing,), timeout=patience_s)
+    if not done:
+        slot.port.abort()
+    await closing

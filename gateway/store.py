@@ -1,4 +1,4 @@
-"""The one connection to Redis or Valkey: scripts of a batch, one at a time.
+"""A connection to Redis or Valkey: scripts of a batch, one at a time.
 
 Everything the gateway keeps there is written and read by a handful of Lua scripts, each called once per batch with one
 MessagePack argument: packing two hundred arguments costs more than the round trip. redis-py does what is hard (URL, TLS,
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 import time
 from typing import Any, cast
 
@@ -29,7 +30,16 @@ _LOADING = (
     exceptions.ReadOnlyError,
     exceptions.OutOfMemoryError,
     exceptions.TryAgainError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
 )
+_REFUSAL = re.compile(r"(?:^|-)(?:MISCONF|NOREPLICAS|BUSY) ")
+"""A full disk, too few replicas, another's script that does not end: redis-py has no classes for these."""
+
+
+def refuses_writes(error: exceptions.ResponseError) -> bool:
+    """Whether the store says that it takes nothing for now; what else it says is a mistake of ours."""
+    return _REFUSAL.search(str(error)) is not None
 
 
 class Script:
@@ -84,6 +94,11 @@ class Store:
                 self.calls.seconds.observe(time.monotonic() - started)
                 return answer
             except _LOADING as error:
+                self.calls.failures += 1
+                raise StoreUnavailable(str(error)) from error
+            except exceptions.ResponseError as error:
+                if not refuses_writes(error):
+                    raise
                 self.calls.failures += 1
                 raise StoreUnavailable(str(error)) from error
             except (*_FAILURES, TimeoutError) as error:

@@ -43,6 +43,24 @@ async def test_a_busy_operator_gets_the_message_again(stage: Stages) -> None:
     assert second - first >= 1
 
 
+async def test_parts_of_several_attempts_are_one_message(stage: Stages) -> None:
+    """Those that were refused at first go again alone; the receipts of all together say what became of the message."""
+    account = Account("alpha", PASSWORD, Behaviour(errors={CommandStatus.ESME_RSYSERR: 0.4}))
+    async with (
+        Simulator([account]) as smsc,
+        stage(lanes={"alpha": lane(smsc.port, errors={"ESME_RSYSERR": SOON})}) as site,
+        site.worker(),
+    ):
+        await site.publish(job("j", [ANA] * 10, "x" * 400))
+        await site.until(lambda: account.counts.accepted + sum(account.counts.refused.values()) == 30)
+        account.behaviour = Behaviour()
+        await site.tally.until_ended([f"j:{n}" for n in range(10)])
+        for n in range(10):
+            end = site.tally.of(f"j:{n}")[-1]
+            assert (end.status, end.parts, end.parts_done) == (EventStatus.DELIVERED, 3, 3)
+    assert account.counts.accepted == 30
+
+
 async def test_attempts_travel_with_the_message_and_end_at_the_limit(stage: Stages) -> None:
     """A worker stops between two attempts, the next one goes on counting: three in all, as the lane says."""
     account = Account("alpha", PASSWORD, refusing({ANA: CommandStatus.ESME_RSYSERR}), record="full")

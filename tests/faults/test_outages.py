@@ -109,6 +109,6 @@ async def test_kafka_the_store_and_an_operator_are_away_under_load(stage: Stages
         assert await gateway.wait() == 0
         gateway.assert_clean_log()
         log = gateway.log_text()
-        for word in ("kafka away", "kafka back", "store away", "store back"):
+        for word in ("kafka away", "kafka back", "store away, messages", "store back for messages"):
             assert log.count(word) == 1, word
         assert site.tally.counts()[EventStatus.ORPHAN] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -343,6 +344,25 @@ def test_silence_sends_again_where_the_class_resends() -> None:
     assert one.outcomes == {}
 
 
+def test_what_is_never_answered_is_sent_again_as_often_as_anything_else() -> None:
+    """Once at once; after that silence counts as an attempt, and the last leaves it unknown: it may have come each time."""
+    one = line(alone(max_attempts=2), message(class_=OTP), class_="otp")
+    for _ in range(2):
+        parts = one.write()
+        assert one.outcomes == {}
+        port_of(one.slot("andina")).in_flight = 0
+        one.settler.unanswered(parts, NOW)
+    again = one.outcomes["m"]
+    assert (again.kind, again.error_code, again.doubtful) == ("r", "no-answer", True)
+    assert len(one.turn.doubts) == 4
+    one = line(alone(max_attempts=2), message(class_=OTP, attempt=2, doubtful=True), class_="otp")
+    for _ in range(2):
+        parts = one.write()
+        port_of(one.slot("andina")).in_flight = 0
+        one.settler.unanswered(parts, NOW)
+    assert one.outcomes["m"].kind == "u"
+
+
 def test_only_the_silent_part_of_a_message_is_in_doubt() -> None:
     """What was accepted has its receipt."""
     one = line(alone(), message(text=long_text(2)))
@@ -529,12 +549,13 @@ def test_doubt_travels_with_the_next_attempt() -> None:
     assert decode_message(record).doubtful
 
 
-def test_what_a_provider_was_not_asked_is_no_round_trip() -> None:
+def test_what_a_provider_was_not_asked_is_no_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would look as quick as none is, and everything else slow beside it."""
     one = line(alone(), message("a"), message("b"))
     first, second = one.write()
     why = Failure(Disposition.REROUTE, "unreachable")
     one.settler.answers([Refusal(first, "", why)], NOW)
+    monkeypatch.setattr(time, "monotonic", lambda: second.written + 0.3)
     one.settler.answers([HttpAnswer(second, "id-b")], NOW + 0.3)
     assert one.lanes["andina"].meter.round_trip.total == pytest.approx(0.3)
     assert sum(one.lanes["andina"].meter.round_trip.buckets) == 1

@@ -73,6 +73,20 @@ class Group:
         return {tp: records for tp in partitions if (records := self.records.pop(tp, []))}
 
 
+class Deaf(Port):
+    """A bind to an operator that never answers an unbind."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.aborted = asyncio.Event()
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+    async def close(self) -> None:
+        await self.aborted.wait()
+
+
 class Owner:
     """A worker as a member of the group."""
 
@@ -161,6 +175,17 @@ async def test_a_slot_that_stays_keeps_its_bind(store_url: str, namespace: str) 
         await it.assign(it.tp(index=1))
         assert it.slots.slots == {("andina", 1): comes}
         assert stays.queues == []
+
+
+async def test_a_bind_that_cannot_be_taken_leave_of_is_dropped(store_url: str, namespace: str) -> None:
+    """Whoever has its slot next binds soon, and the account has so many binds and no more."""
+    async with owner(store_url, namespace) as it:
+        await it.assign(it.tp(index=0))
+        slot = it.slots.slots["andina", 0]
+        await slot.port.close()
+        slot.port = port = Deaf()
+        await it.assign(it.tp(index=1))
+        await it.until(port.aborted.is_set)
 
 
 async def test_caps_follow_the_slots_that_are_owned(store_url: str, namespace: str) -> None:

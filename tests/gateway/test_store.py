@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from gateway.embedded import HOST
 from gateway.errors import StoreUnavailable
-from gateway.store import Patience, Script, Store
+from gateway.store import Patience, Script, Store, refuses_writes
 from tests.support.proxy import Proxy
 
 ECHO = Script("return cmsgpack.unpack(ARGV[1])")
@@ -96,3 +97,30 @@ async def test_patience_waits_and_says_so_once(store_url: str, caplog: pytest.Lo
         "store away",
         "store back",
     ]
+
+
+async def test_a_store_that_takes_no_writes_is_waited_for(store_url: str, namespace: str) -> None:
+    """It answers, and refuses: too few replicas here; a full disk or a script that does not end are said the same way."""
+    async with proxied(store_url) as (store, _), Redis.from_url(store_url) as redis:
+        await redis.config_set("min-replicas-to-write", 1)
+        try:
+            with pytest.raises(StoreUnavailable, match="NOREPLICAS"):
+                await store.run(PUSH, (namespace, 1))
+        finally:
+            await redis.config_set("min-replicas-to-write", 0)
+        assert await store.run(PUSH, (namespace, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "refuses"),
+    [
+        ("MISCONF Valkey is configured to save RDB snapshots, but it's currently unable to persist to disk.", True),
+        ("ERR Error running script (call to f_1): @user_script:1: -MISCONF Redis is configured to save", True),
+        ("BUSY Redis is busy running a script.", True),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
+        ("ERR user_script:1: Script attempted to access nonexistent global variable 'BUSYNESS'", False),
+    ],
+)
+def test_what_passes_is_told_from_a_mistake_of_ours(said: str, refuses: bool) -> None:
+    """A mistake would never end, and waiting for it would hide it."""
+    assert refuses_writes(ResponseError(said)) is refuses

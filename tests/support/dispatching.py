@@ -205,6 +205,7 @@ class Line:
         """The same, and written."""
         parts = self.choose(now)
         for part in parts:
+            part.written = time.monotonic()
             port_of(part.flight.queue.slot).submit([(part.body, part)])
         return parts
 
