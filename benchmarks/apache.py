@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,9 +21,10 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{advertised_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more}
+advertised.listeners=PLAINTEXT://{host}:{advertised_port}{more}
 controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs={directory}/kafka
 auto.create.topics.enable=false
@@ -41,7 +42,8 @@ group.initial.rebalance.delay.ms=0
 class ApacheKafka(Server):
     """Keeps its data in `directory`, which has to be there; entered again after it has ended, it goes on with them.
 
-    Behind a proxy it listens on `port` and tells its clients to connect to `advertised_port`, the proxy's. Raises
+    Behind a proxy it listens on `port` and tells its clients to connect to `advertised_port`, the proxy's. `listeners` are
+    more of them, such as `SASL_SSL://localhost:9093`; `formatting` are options of `kafka-storage format`. Raises
     `EmbeddedError` without the jars.
     """
 
@@ -53,6 +55,8 @@ class ApacheKafka(Server):
         advertised_port: int | None = None,
         heap: str = "1g",
         properties: Mapping[str, object] | None = None,
+        listeners: Sequence[str] = (),
+        formatting: Sequence[str] = (),
     ) -> None:
         port = port or free_port()
         self.bootstrap = f"{HOST}:{advertised_port or port}"
@@ -66,8 +70,10 @@ class ApacheKafka(Server):
             advertised_port=advertised_port or port,
             controller_port=free_port(),
             directory=directory,
+            more="".join(f",{listener}" for listener in listeners),
         )
         self._properties.write_text(text + "".join(f"{key}={value}\n" for key, value in (properties or {}).items()))
+        self._formatting = formatting
         self._formatted = False
         super().__init__("Apache Kafka", [*self._java, "kafka.Kafka", str(self._properties)], port, KAFKA_PROBE)
 
@@ -81,6 +87,6 @@ class ApacheKafka(Server):
 
     def _format(self) -> None:
         command = [*self._java, "kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(self._properties)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, *self._formatting], capture_output=True, text=True, check=False)
         if done.returncode:
             raise EmbeddedError(f"Apache Kafka cannot be set up\n{done.stdout}{done.stderr}")

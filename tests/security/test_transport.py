@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from benchmarks.apache import ApacheKafka
 from gateway import config, topics
 from gateway.embedded import HOST, free_port
 from gateway.errors import StoreUnavailable
 from gateway.store import Script, Store
+from tests.support.kafka import KIND
 
 CERTIFICATE = Path(__file__).parents[1] / "vectors" / "localhost.pem"
 """Of localhost, signed by itself, with its key."""
@@ -177,3 +180,48 @@ async def test_every_client_is_told_what_is_configured(settings: dict[str, Any],
             assert inner._ssl_context.check_hostname
         assert "s3cret12" not in repr(client)
         await client.stop()
+
+
+# A real broker, where there is one.
+
+
+@contextlib.asynccontextmanager
+async def guarded(directory: Path) -> AsyncIterator[int]:
+    """The port of an Apache Kafka that speaks TLS to whoever knows recado's password."""
+    port = free_port()
+    properties = {
+        "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": CERTIFICATE,
+    }
+    user = ("--add-scram", f"SCRAM-SHA-512=[name=recado,password={SASL['sasl_password'].reveal()}]")
+    listeners = (f"SASL_SSL://localhost:{port}",)
+    async with ApacheKafka(
+        directory, heap="512m", properties=properties, listeners=listeners, formatting=user
+    ) as running:
+        admin = AIOKafkaAdminClient(bootstrap_servers=running.bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic("recado.jobs", 1, 1)])
+        await admin.close()
+        yield port
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(KIND != "kafka", reason="the embedded broker has neither TLS nor SASL: RECADO_TEST_BROKER=kafka")
+async def test_a_broker_takes_whoever_knows_the_password_and_nobody_else(tmp_path: Path) -> None:
+    """What is produced over TLS with SCRAM is read over TLS with SCRAM; a wrong password gets nothing."""
+    async with guarded(tmp_path) as port:
+        ours = kafka(port, ca_file=CERTIFICATE, **SASL)
+        producer, consumer = topics.producer(ours), topics.consumer(ours, "intake")
+        consumer.subscribe([ours.jobs_topic])
+        await asyncio.gather(producer.start(), consumer.start())
+        await producer.send_and_wait(ours.jobs_topic, b"a job")
+        assert (await asyncio.wait_for(consumer.getone(), 20)).value == b"a job"
+        await asyncio.gather(producer.stop(), consumer.stop())
+        stranger = topics.producer(kafka(port, ca_file=CERTIFICATE, **SASL | {"sasl_password": config.Secret("wrong")}))
+        with pytest.raises(KafkaError):
+            await stranger.start()
+        await stranger.stop()
