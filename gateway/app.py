@@ -85,7 +85,7 @@ class Worker:
         rungs = config.delay.rungs_s
         ladder = Ladder({rung: (kafka.delay_topic(rung), kafka.delay_partitions) for rung in rungs})
         self.ledger = Ledger(self._ledger_patience, prefix, _LEDGER_TTL_S, config.claims.ttl_s)
-        operators = Operators(patience, prefix, lambda: self.failover.router.by_operator)
+        self._operators = Operators(patience, prefix, lambda: self.failover.router.by_operator)
         self.inbound = Inbound(
             store=patience,
             prefix=prefix,
@@ -105,7 +105,7 @@ class Worker:
             formats={lane.account: lane.message_id_format for lane in config.lanes.values()},
             ttl_s=config.receipts.ttl_s,
             early_limit_s=config.receipts.early_limit_s,
-            learn=operators.teach,
+            learn=self._operators.teach,
             network_tlvs={
                 name: lane.network_tlv
                 for name, lane in config.lanes.items()
@@ -158,7 +158,7 @@ class Worker:
             kafka=kafka,
             ladder=ladder,
             failover=self.failover,
-            operators=operators,
+            operators=self._operators,
             lanes=self.lanes,
         )
         self.meta = Meta(
@@ -255,6 +255,7 @@ class Worker:
             ("delay", self.delay.run()),
             ("leases", self._keeper.keep()),
             ("lanes", self._watch.run()),
+            ("operators", self._operators.run()),
             ("controls", self.controls.run()),
             *self.meta.loops(),
             ("intake", self.intake.run()),

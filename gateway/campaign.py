@@ -19,7 +19,7 @@ from msgspec import Struct
 from gateway import numbers
 from gateway.errors import GatewayError, InvalidJob, MissingParameter
 from gateway.model import MAX_RECIPIENTS, Job, Recipient, decode_job, encode_job
-from gateway.personalise import Template
+from gateway.personalise import Template, TooLong
 
 MAX_OCTETS = 900_000
 """Of a job: a broker takes a million (`message.max.bytes`), the record's head and the job's own fields included."""
@@ -222,7 +222,7 @@ def _fault(recipient: Recipient, template: Template | None) -> str | None:
     if reason is None and template:
         try:
             template.render(recipient.params)
-        except MissingParameter as error:
+        except (MissingParameter, TooLong) as error:
             return str(error)
     return reason
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 from gateway.content.model import Channel
-from gateway.lane_config import Contract, Lane
+from gateway.lane_config import NO_HOST, Contract, Lane, is_host
 from gateway.providers import registry
 from gateway.quantities import Pause, Seconds
 from gateway.tables import Contradiction, Reader, did_you_mean
@@ -125,6 +126,8 @@ def read(
         settings = None
     requests = reader.table(HttpSettings, {key: raw[key] for key in http if key in raw}, path)
     _check_url(reader, getattr(settings, "base_url", ""), requests, f"{path}.{provider}.base_url")
+    if not is_host(getattr(settings, "host", "localhost")):
+        reader.add(f"{path}.{provider}.host", *NO_HOST)
     lane = reader.table(
         model, {key: raw[key] for key in own if key in raw}, path, name=name, http=requests, settings=settings
     )
@@ -135,6 +138,15 @@ def _check_url(reader: Reader, url: str, requests: HttpSettings | None, where: s
     allowed = ("https://", "http://") if requests and requests.allow_private else ("https://",)
     if url and not url.startswith(allowed):
         reader.add(where, "is refused", "https://…; http:// only with allow_private, in a network of ours")
+    elif url and not is_host(_host_of(url)):
+        reader.add(where, *NO_HOST)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""
 
 
 def known(reader: Reader, provider: object, path: str) -> bool:

@@ -220,16 +220,20 @@ class Inbound:
         # Kept longer than they wait, so that the deadline on the ladder always finds them.
         found = await self._store.run(_JOIN, (self._prefix, 2 * self._wait + 86_400, flat))
         records: dict[str, Record] = {}
-        deadlines: Batches = {}
+        incomplete: dict[str, _Joining] = {}
         for (joining, _, _), all_parts in zip(parts, found, strict=True):
             by_number = _by_number(all_parts)
             if len(by_number) == joining.count:
                 records[joining.key] = _record(joining, by_number, 0)
                 complete.append(joining.key)
-            elif len(by_number) == 1:
-                key = joining.key.encode()
-                self._ladder.put(deadlines, now + self._wait, JOIN, key, _encode_joining(joining), now)
-        if deadlines:
+                incomplete.pop(joining.key, None)
+            else:
+                incomplete[joining.key] = joining
+        if incomplete:
+            # Also where others of its parts came before: who stored those may have been killed with no deadline in Kafka.
+            deadlines: Batches = {}
+            for key, joining in incomplete.items():
+                self._ladder.put(deadlines, now + self._wait, JOIN, key.encode(), _encode_joining(joining), now)
             await self._outbox.send(deadlines)
         return list(records.values())
 

@@ -29,6 +29,7 @@ from gateway.metrics.meters import histogram
 from gateway.model import Job, Message, Recipient, Step, deadline_of, decode_job, encode_message, message_id_of
 from gateway.operators import Operators
 from gateway.outbox import Batches, Outbox, Record, partition_of
+from gateway.personalise import TooLong
 from gateway.route_config import network
 from gateway.routing import pick
 from smpp.errors import SMPPError
@@ -40,6 +41,9 @@ _CHUNK = 500
 
 _COMMIT_S = 1.0
 """Between two commits. What is read again after a crash is produced again, and its copies meet their claims."""
+
+_MOST_OCTETS = 800_000
+"""Of a message's record. A batch of ours holds 900,000 (`topics`), and lanes and ids that the message gathers need room."""
 
 
 class Rejected(Exception):
@@ -121,8 +125,7 @@ class Intake:
                 task.cancel()
 
     async def _turn(self) -> bool:
-        """One poll, and once a second a commit; True when that was the last."""
-        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
+        """One poll, and once a second a commit; True when that was the last, with everything committed."""
         try:
             fetched = await fetch(self._consumer, timeout_ms=200, max_records=200)
             if fetched:
@@ -132,22 +135,21 @@ class Intake:
             if self._positions and (self._stopping or time.monotonic() >= self._commit_at):
                 await self._commit()
         except (KafkaError, IllegalStateError) as error:
-            # A broker that is away, or a commit across a rebalance: the records come again, their copies meet the claims.
+            # A broker that is away, or a commit across a rebalance. What was made of jobs is in Kafka: it is not made again,
+            # and what is still ours is committed the next time.
             log.warning("intake: %s", error or type(error).__name__)
-            for tp, records in fetched.items():
-                if tp in self._consumer.assignment():
-                    self._consumer.seek(tp, records[0].offset)
             await asyncio.sleep(0.2)
-        return self._stopping
+        return self._stopping and not self._positions
 
     async def _commit(self) -> None:
         self._commit_at = time.monotonic() + _COMMIT_S
         await self._there(*self._producing)
         self._producing.clear()
-        positions, self._positions = self._positions, {}
         owned = self._consumer.assignment()
-        if positions := {tp: offset for tp, offset in positions.items() if tp in owned}:
-            await commit(self._consumer, positions)
+        self._positions = {tp: offset for tp, offset in self._positions.items() if tp in owned}
+        if self._positions:
+            await commit(self._consumer, self._positions)
+            self._positions = {}
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         batches: Batches = {}
@@ -183,6 +185,7 @@ class Intake:
 
     async def _send(self, batches: Batches, published: list[Record]) -> None:
         """Have all of it on its way; the next jobs are read meanwhile, but no further ahead than by what this waits for."""
+        await asyncio.sleep(0)  # where nothing is left to wait for, the rest of the loop has its turn all the same
         if published:
             self._produce(self._outbox.send_keyed(self._kafka.events_topic, published))
         if batches:
@@ -265,52 +268,54 @@ class Intake:
                 topic, lane = topics[name]
                 if len(text) > lane.carrier.sure_to_fit and lane.carrier.count(text) > lane.config.max_parts:
                     raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
-            except (Rejected, MissingParameter, content.Unrenderable, SMPPError) as error:
+                message = Message(
+                    message_id_of(job, index),
+                    to,
+                    text,
+                    job.sender,
+                    job.job_id,
+                    job.campaign,
+                    job.tenant,
+                    class_,
+                    expires_at,
+                    f"{source}{index}",
+                    accepted_at,
+                    1,
+                    (),
+                    rendered.content,
+                    job.channel,
+                    operator,
+                    (),
+                    plan,
+                    job.purpose,
+                )
+                if job.purpose and not admits(lane.config, job.purpose):
+                    found = self._failover.next_step(message)
+                    if found is None:
+                        raise Rejected("policy", f"{job.purpose} is not sent over {job.channel}")
+                    step, name = found
+                    message = with_step(message, step, 1)
+                    lane = self._lanes[name]
+                    topic = topic_of(self._kafka, lane.config, class_, job.tenant)
+                value = encode_message(message)
+                if len(value) > _MOST_OCTETS:
+                    raise Rejected(
+                        "text", f"text and fallback take {len(value)} octets together, {_MOST_OCTETS} are allowed"
+                    )
+            except (Rejected, MissingParameter, TooLong, content.Unrenderable, SMPPError) as error:
                 rejected += 1
                 published.append(_rejection(job, message_id_of(job, index), at, error))
                 continue
-            message = Message(
-                message_id_of(job, index),
-                to,
-                text,
-                job.sender,
-                job.job_id,
-                job.campaign,
-                job.tenant,
-                class_,
-                expires_at,
-                f"{source}{index}",
-                accepted_at,
-                1,
-                (),
-                rendered.content,
-                job.channel,
-                operator,
-                (),
-                plan,
-                job.purpose,
-            )
-            if job.purpose and not admits(lane.config, job.purpose):
-                found = self._failover.next_step(message)
-                if found is None:
-                    rejected += 1
-                    refusal = Rejected("policy", f"{job.purpose} is not sent over {job.channel}")
-                    published.append(_rejection(job, message.message_id, at, refusal))
-                    continue
-                step, name = found
-                message = with_step(message, step, 1)
-                lane = self._lanes[name]
-                topic = topic_of(self._kafka, lane.config, class_, job.tenant)
             key = to.encode()
             if due > accepted_at:
-                self._ladder.put(batches, due, topic, key, encode_message(message), accepted_at)
+                self._ladder.put(batches, due, topic, key, value, accepted_at)
                 continue
             partitions = lane.config.slots
             where = (topic, partition_of(key, partitions) if partitions > 1 else 0)
             batch = batches.get(where)
             if batch is None:
                 batch = batches[where] = []
-            batch.append((key, encode_message(message)))
+            batch.append((key, value))
         return rejected
 
 

@@ -39,6 +39,17 @@ ALL_OTHERS = "*"
 UNLISTED = "default"
 """In a table of errors: every code that neither it nor our own table names."""
 
+NO_HOST = ("is the name of no host", "a name of parts of 1 to 63 characters with a dot between them, or an address")
+"""What is wrong, and the remedy, where `is_host` says no."""
+
+
+def is_host(name: str) -> bool:
+    """Whether a name can be looked up at all, as the event loop looks it up (RFC 1035 §2.3.4, RFC 3490)."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
+
 
 class Caps(Struct, frozen=True, kw_only=True):
     """Parts per second that one sender, tenant or campaign gets of a lane; whoever is named by no key has the lane's."""
@@ -210,6 +221,8 @@ class Lane(Contract, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         force_setattr(self, "errors", _canonical(self.errors))
+        if not is_host(self.host):
+            raise Contradiction("host", *NO_HOST)
         if not re.fullmatch(r"[ -~]{0,8}", self.password.reveal()):
             raise Contradiction("password", "does not fit", "SMPP 3.4 §4.1.1 has room for 8 ASCII characters")
         if self.reconnect_min_s > self.reconnect_max_s:

@@ -8,6 +8,7 @@ of it: in the store a number takes some 100 octets. Networks are MCC and MNC, fi
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -40,6 +41,8 @@ _KNOWN_S = 3600.0
 """How long a process believes its own memory: what others learned meanwhile is in the store."""
 _ABSENT_S = 300.0
 """The same for a number of which the store knew nothing."""
+_STORE_S = 1.0
+"""Between two times at which what receipts taught is stored."""
 
 
 def from_tlv(value: bytes) -> str:
@@ -51,10 +54,14 @@ def from_tlv(value: bytes) -> str:
 
 
 class Learned:
-    """What this process knows of the networks of numbers; at most `capacity` numbers, the longest unused leave first."""
+    """What this process knows of the networks of numbers; at most `capacity` numbers, the longest unused leave first.
 
-    def __init__(self, capacity: int = 100_000) -> None:
+    At most `unstored` of what receipts taught wait for the store, more than a process gets receipts in a second.
+    """
+
+    def __init__(self, capacity: int = 100_000, unstored: int = 20_000) -> None:
         self._half = max(1, capacity // 2)
+        self._unstored = unstored
         # Number → network and until when (monotonic seconds); two generations, so that leaving costs nothing.
         self._young: dict[str, tuple[str, float]] = {}
         self._old: dict[str, tuple[str, float]] = {}
@@ -77,8 +84,11 @@ class Learned:
             self._keep(to, answer.decode() if answer else "", now + (_KNOWN_S if answer else _ABSENT_S))
 
     def teach(self, to: str, network: str, now: float) -> None:
-        """Note what a receipt says; what is new or long ago goes to the store with the next `taught`."""
-        if self._recall(to, now) != network:
+        """Note what a receipt says; what is new or long ago goes to the store with the next `taught`.
+
+        What finds no room there is not noted at all, so that the next receipt of that number teaches it.
+        """
+        if self._recall(to, now) != network and len(self._taught) < self._unstored:
             self._keep(to, network, now + _KNOWN_S)
             self._taught[to] = network
 
@@ -113,13 +123,18 @@ class Operators:
         if self._wanted():
             self._learned.teach(to, network, time.monotonic())
 
+    async def run(self) -> None:
+        """Store what receipts taught until cancelled, whether jobs come here or not; waits while the store is away."""
+        while True:
+            if taught := self._learned.taught():
+                await self._store.run(STORE, (self._prefix, TTL_S, taught))
+            await asyncio.sleep(_STORE_S)
+
     async def of(self, numbers: Sequence[str]) -> dict[str, str]:
         """Return the networks of those numbers of which one is known; waits while the store is away."""
         if not self._wanted():
             return {}
         now = time.monotonic()
-        if taught := self._learned.taught():
-            await self._store.run(STORE, (self._prefix, TTL_S, taught))
         if missing := self._learned.missing(numbers, now):
             self._learned.fill(missing, await self._store.run(LOOK_UP, (self._prefix, missing)), now)
         return {to: network for to in numbers if (network := self._learned.get(to, now))}

@@ -111,7 +111,8 @@ class Settler:
             flight.flying -= 1
             flight.in_doubt = True
             resend = self.classes.in_doubt(flight.message.class_) == "resend"
-            if resend and not part.silent and not flight.queue.slot.lane.carrier.echoes:
+            first = not part.silent and not flight.message.doubtful
+            if resend and first and not flight.queue.slot.lane.carrier.echoes:
                 part.silent = True
                 if flight.queue.owned:
                     flight.queue.ready.appendleft(part)

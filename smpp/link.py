@@ -355,7 +355,7 @@ class Link:
             failure = Failure(FailureKind.TLS, str(error))
         except TimeoutError:
             failure = Failure(FailureKind.CONNECT, f"no connection within {config.connect_timeout} s")
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name that cannot even be looked up
             failure = Failure(FailureKind.CONNECT, str(error))
         else:
             failure = await self._bind(self._answer)

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.check import describe
 from gateway.config import loads
+from gateway.content import rules
 from gateway.model import EventStatus, decode_event, decode_job, encode_event
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -50,6 +51,15 @@ def test_every_status_is_explained() -> None:
     section = README.split("## Events", 1)[1].split("\n## ", 1)[0]
     first_cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(first_cells))) == set(EventStatus)
+
+
+def test_every_fault_of_a_filled_field_is_a_reason_to_be_rejected() -> None:
+    """In the row of `rejected`, by the code that the event has."""
+    (row,) = re.findall(r"^\| `rejected` \|.*", README, re.MULTILINE)
+    every = [each for each in vars(rules).values() if isinstance(each, rules.Rule)]
+    codes = {rule.code for rule in (*every, rules.in_template(1), rules.one_line(1)) if rule.code}
+    codes |= {fault.code for text in ("", "aa") if (fault := rules.fault(rules.up_to(1), text))}
+    assert codes <= set(re.findall(r"`(\w+)`", row))
 
 
 def test_its_links_lead_somewhere() -> None:

@@ -20,6 +20,7 @@ from gateway.model import (
     encode_message,
     message_id_of,
 )
+from gateway.personalise import TooLong
 from gateway.providers.contract import Provider, Unsendable
 from smpp.segment import TextEncoder, TextTooLong, UnencodableText
 from tests.fuzz.wire import vector
@@ -56,7 +57,7 @@ def job(data: bytes) -> bool:
         for step, renderer in renderers:
             try:
                 rendered = renderer.render(recipient.params)
-            except (MissingParameter, content.Unrenderable) as error:
+            except (MissingParameter, TooLong, content.Unrenderable) as error:
                 _check_event(*events.of_rejection(job, message_id_of(job, index), _AT, "parameter", str(error)))
                 continue
             if step.channel == "sms":

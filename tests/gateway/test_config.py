@@ -235,6 +235,21 @@ def test_a_value_outside_its_bounds_is_refused(keys: str, path: str) -> None:
     assert set(problems_of(text + keys)) == {f"lanes.claro.{path}"}
 
 
+@pytest.mark.parametrize("host", ["smsc..example", ".example", "a" * 64 + ".example"])
+def test_a_host_that_cannot_be_looked_up_is_refused(host: str) -> None:
+    """No answer of any name server could mend it."""
+    problem = problems_of(BASE.replace('host = "smsc.example"', f'host = "{host}"'))["lanes.claro.host"]
+    assert "1 to 63 characters" in problem.remedy
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "::1", "smsc_1.example.", "señal.example"])
+def test_a_host_is_a_name_or_an_address(host: str) -> None:
+    """Whether there is such a host is seen when the lane connects."""
+    config = loads(BASE.replace('host = "smsc.example"', f'host = "{host}"'), ENV)
+    assert isinstance(lane := config.lanes["claro"], Lane)
+    assert lane.host == host
+
+
 @pytest.mark.parametrize("password", ["123456789", "contraseña", "ñ", "a\0b"])
 def test_a_password_that_a_bind_cannot_carry_is_refused(password: str) -> None:
     """Eight ASCII characters, SMPP 3.4 §4.1.1; the problem does not quote it."""

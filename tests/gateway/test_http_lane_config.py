@@ -330,6 +330,19 @@ def test_a_portfolio_that_there_is_not_is_a_problem() -> None:
     assert [problem.path for problem in caught.value.problems] == ["portfolios", "lanes.wa.portfolio"]
 
 
+@pytest.mark.parametrize("url", ["https://api..example", "https://.example/x", "https://", "https://[::1"])
+def test_a_base_url_whose_host_cannot_be_looked_up_is_refused(url: str) -> None:
+    """Else every message would be in doubt."""
+    problem = problems_of((WA + f'base_url = "{url}"').replace("{}", ""))["lanes.wa.whatsapp.base_url"]
+    assert "1 to 63 characters" in problem.remedy
+
+
+def test_a_server_of_mail_that_cannot_be_looked_up_is_refused() -> None:
+    """As a host of SMPP is."""
+    problem = problems_of(MAIL.replace("smtp.example", "smtp..example"), "mail", "email")["lanes.mail.smtp.host"]
+    assert "1 to 63 characters" in problem.remedy
+
+
 @pytest.mark.parametrize("url", ["http://graph.example", "graph.example", "ftp://graph.example"])
 def test_a_provider_is_spoken_to_over_tls(url: str) -> None:
     """Its address says so, or the lane is of a network of ours."""

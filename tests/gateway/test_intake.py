@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import IllegalStateError, KafkaError, MessageSizeTooLargeError, RequestTimedOutError
 from aiokafka.structs import ConsumerRecord
 
 from gateway.config import Config
@@ -30,12 +31,18 @@ TO = "+573001234567"
 
 
 class Consumer:
-    """What a consumer of aiokafka's is to intake: brings these records once, and notes what is committed."""
+    """What a consumer of aiokafka's is to intake: brings these records once, and notes what is committed.
+
+    `refusals` are raised by the next commits.
+    """
 
     def __init__(self) -> None:
         self._fetcher = FETCHER
         self.records: list[ConsumerRecord] = []
         self.committed: dict[TopicPartition, int] = {}
+        self.assigned = {JOBS}
+        self.committing = asyncio.Event()
+        self.refusals: list[KafkaError] = []
 
     async def getmany(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
         await asyncio.sleep(0)
@@ -43,10 +50,13 @@ class Consumer:
         return {JOBS: records} if records else {}
 
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        self.committing.set()
+        if self.refusals:
+            raise self.refusals.pop()
         self.committed.update(positions)
 
     def assignment(self) -> set[TopicPartition]:
-        return {JOBS}
+        return self.assigned
 
 
 class Desk:
@@ -190,6 +200,7 @@ async def test_a_tenant_waits_in_its_queue() -> None:
         (ALONE, {"text": "Hola {a}"}, "parameter"),
         (ALONE, {"text": "a" * 1000}, "parts"),
         (configured({"andina": {"alphabets": ["gsm7"]}}), {"text": "日本"}, "text"),
+        (ALONE, {"text": "{a}" * 13_000, "recipients": [{"to": TO, "params": {"a": "x" * 100}}]}, "text"),
     ],
 )
 async def test_a_recipient_that_cannot_be_is_rejected_with_its_reason(
@@ -209,6 +220,26 @@ async def test_one_bad_recipient_does_not_stop_the_others() -> None:
     """Nor change their ids."""
     desk = await taken(ALONE, job(TO, "12", "+573001234568"))
     assert desk.lanes() == {"j:0": "andina", "j:2": "andina"}
+
+
+async def test_a_message_that_no_broker_takes_is_rejected_alone() -> None:
+    """Its record is measured with all that its plan says; else nothing behind it would ever be read."""
+    recipients = [{"to": TO, "params": {"a": "x" * count}} for count in (4000, 1)]
+    desk = await taken(ALONE, job(recipients=recipients, fallback=[{"text": "{a}" * 300}]))
+    (rejected,) = desk.events(EventStatus.REJECTED)
+    assert (rejected.message_id, rejected.error_code) == ("j:0", "text")
+    assert desk.lanes() == {"j:1": "andina"}
+
+
+async def test_recipients_that_are_rejected_hold_up_nobody_else() -> None:
+    """The rest of the loop has its turn after every 500, though nothing is made that could be waited for."""
+    desk = Desk(ALONE)
+    task = asyncio.create_task(desk.take(job(*["12"] * 1500)))
+    seen = set()
+    while not task.done():
+        seen.add(len(desk.broker.records["recado.events", 0]))
+        await asyncio.sleep(0)
+    assert seen >= {0, 500, 1000}
 
 
 @pytest.mark.parametrize("value", [b"{", job(text=""), job(template="t"), job(job_id="")])
@@ -270,6 +301,34 @@ async def test_nothing_is_committed_before_kafka_has_what_came_of_it() -> None:
     desk.broker.hold.set()
     await task
     assert desk.consumer.committed == {JOBS: 8}
+
+
+@asynccontextmanager
+async def uncommitted(error: KafkaError) -> AsyncIterator[Desk]:
+    """A desk that has taken a job and could not commit it; it stops in the end."""
+    desk = Desk(ALONE)
+    desk.consumer.records = [record(JOBS.topic, 7, job())]
+    desk.consumer.refusals = [error]
+    running = asyncio.create_task(desk.intake.run())
+    await desk.consumer.committing.wait()
+    yield desk
+    desk.intake.stop()
+    await running
+
+
+async def test_a_commit_that_failed_is_repeated() -> None:
+    """Without another job of that partition; and what Kafka has is not made again."""
+    async with uncommitted(RequestTimedOutError()) as desk:
+        pass
+    assert desk.consumer.committed == {JOBS: 8}
+    assert desk.intake.counts["messages"] == 1
+
+
+async def test_what_is_somebody_elses_by_now_is_not_committed() -> None:
+    """It reads the job again, and commits that."""
+    async with uncommitted(IllegalStateError()) as desk:
+        desk.consumer.assigned = set()
+    assert desk.consumer.committed == {}
 
 
 async def test_a_job_that_is_read_again_gives_the_same_messages() -> None:

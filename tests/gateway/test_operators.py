@@ -1,10 +1,13 @@
 """Networks of numbers: learned, remembered for a while, asked for once; and the scripts that share them."""
 
+import asyncio
+from typing import Any
+
 import pytest
 from redis.asyncio import Redis
 
-from gateway.operators import LOOK_UP, STORE, TTL_S, Learned, from_tlv
-from gateway.store import Store
+from gateway.operators import LOOK_UP, STORE, TTL_S, Learned, Operators, from_tlv
+from gateway.store import Patience, Script, Store
 
 ANA, BEA = "+573001234567", "+573109876543"
 
@@ -78,6 +81,43 @@ def test_memory_is_bounded_and_what_is_used_stays() -> None:
         learned.fill([f"+57300{number:07d}"], [None], 0)
         assert learned.get(ANA, 0) == "732101"
         assert len(learned) <= 101
+
+
+def test_what_waits_to_be_stored_is_bounded_too() -> None:
+    """What finds no room is not learned: the next receipt teaches it again."""
+    learned = Learned(unstored=2)
+    for to in (ANA, BEA, "+573201234567"):
+        learned.teach(to, "732101", 0)
+    assert learned.taught() == [ANA, "732101", BEA, "732101"]
+    learned.teach("+573201234567", "732101", 1)
+    assert learned.taught() == ["+573201234567", "732101"]
+
+
+class Noting(Patience):
+    """The store, and whether it was called."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.called = asyncio.Event()
+
+    async def run(self, script: Script, argument: Any) -> Any:
+        answer = await super().run(script, argument)
+        self.called.set()
+        return answer
+
+
+async def test_a_process_without_jobs_stores_what_its_receipts_teach(store_url: str, namespace: str) -> None:
+    """Another one, which has the jobs, finds it."""
+    store = Store(store_url)
+    patience = Noting(store)
+    learns, asks = (Operators(patience, f"{namespace}:", lambda: True) for _ in range(2))
+    learns.teach(ANA, "732101")
+    running = asyncio.create_task(learns.run())
+    await patience.called.wait()
+    assert await asks.of([ANA]) == {ANA: "732101"}
+    running.cancel()
+    await asyncio.wait([running])
+    await store.close()
 
 
 async def test_processes_share_what_they_learn(store_url: str, namespace: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidJob, MissingParameter
-from gateway.personalise import Template
+from gateway.personalise import Template, TooLong
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,13 @@ def test_a_missing_parameter_is_named(text: str) -> None:
     with pytest.raises(MissingParameter) as caught:
         Template(text).render({"fecha": "25 nov"})
     assert caught.value.name == "nombre"
+
+
+def test_a_value_is_not_multiplied_beyond_measure() -> None:
+    """A few octets of text would make gigabytes of it; nobody's value is quoted."""
+    with pytest.raises(TooLong) as caught:
+        Template("{a}{b}" * 6500).render({"a": "x" * 100, "b": "y" * 60})
+    assert str(caught.value) == "its values have 1040000 characters, 1000000 are allowed"
 
 
 @given(st.lists(st.tuples(st.text(), st.sampled_from(["a", "b", "año"]))), st.text(), st.lists(st.text(), min_size=3))

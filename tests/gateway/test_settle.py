@@ -356,10 +356,7 @@ def test_what_is_never_answered_is_sent_again_as_often_as_anything_else() -> Non
     assert (again.kind, again.error_code, again.doubtful) == ("r", "no-answer", True)
     assert len(one.turn.doubts) == 4
     one = line(alone(max_attempts=2), message(class_=OTP, attempt=2, doubtful=True), class_="otp")
-    for _ in range(2):
-        parts = one.write()
-        port_of(one.slot("andina")).in_flight = 0
-        one.settler.unanswered(parts, NOW)
+    one.settler.unanswered(one.write(), NOW)
     assert one.outcomes["m"].kind == "u"
 
 

@@ -166,7 +166,8 @@ async def linked(port: int, roll: float = 0.0, **options: Any) -> AsyncIterator[
         "reconnect_min": 0.01,
         "reconnect_max": 0.05,
     }
-    config = BindConfig(host="127.0.0.1", port=port, system_id="recado", password="secret", **impatient | options)
+    given = {"host": "127.0.0.1", **impatient, **options}
+    config = BindConfig(port=port, system_id="recado", password="secret", **given)
     owner = Owner()
     link = Link(config, owner, lambda: roll)
     link.start()
@@ -257,6 +258,16 @@ async def test_nobody_listens() -> None:
                 assert heard[0].kind is FailureKind.CONNECT
             await link.close()
             await server.finished()
+
+
+@pytest.mark.parametrize("host", ["smsc..example", "a" * 64 + ".example"])
+async def test_host_that_is_no_name(host: str) -> None:
+    """What cannot even be looked up is said, and tried again, like one that nobody knows."""
+    async with linked(1, host=host) as (_, owner):
+        for _ in range(2):
+            kind, detail = await owner.down()
+            assert kind is FailureKind.CONNECT
+            assert "label" in detail
 
 
 async def test_connection_that_does_not_come() -> None:

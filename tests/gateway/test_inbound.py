@@ -1,0 +1,111 @@
+"""Parts of what a person writes: none is answered before it is sure that what came will be published."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.delay import Ladder, Waiting
+from gateway.inbound import Inbound
+from gateway.model import Inbound as Written
+from gateway.outbox import Outbox
+from gateway.store import Patience, Store
+from smpp.pdu import DeliverSM
+from tests.support.dispatching import NOW, Broker
+
+WAIT_S = 60
+
+
+class Process:
+    """What joins parts in one process, with a broker that keeps what it is sent."""
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        self.broker = Broker()
+        self.inbound = Inbound(
+            store=Patience(store),
+            prefix=f"{namespace}:",
+            outbox=Outbox(self.broker),
+            ladder=Ladder({1: ("delay.1", 1)}),
+            topic="inbound",
+            parts_wait_s=WAIT_S,
+        )
+
+    async def take(self, *numbers: int) -> None:
+        """Take these of three parts of one message, as one read brings them."""
+        port: Any = SimpleNamespace(account="andina", lane="andina")
+        await self.inbound.take([(port, part(number)) for number in numbers], NOW)
+
+    def deadlines(self) -> list[Waiting]:
+        return [msgspec.json.decode(value, type=Waiting) for _, value in self.broker.records["delay.1", 0]]
+
+    def published(self) -> list[tuple[str, int]]:
+        """The texts, and how many parts each lacks."""
+        written = [msgspec.json.decode(value, type=Written) for _, value in self.broker.records["inbound", 0]]
+        return [(each.text, each.parts_missing) for each in written]
+
+
+def part(number: int) -> DeliverSM:
+    """One of three parts, which say a, b and c."""
+    text = "abc"[number - 1].encode()
+    return DeliverSM(
+        source_addr="573001234567",
+        destination_addr="89000",
+        esm_class=0x40,
+        short_message=b"\x05\x00\x03\x07\x03" + bytes([number]) + text,
+    )
+
+
+@asynccontextmanager
+async def processes(url: str, namespace: str, count: int = 1) -> AsyncIterator[list[Process]]:
+    """So many, over one store."""
+    store = Store(url)
+    try:
+        yield [Process(store, namespace) for _ in range(count)]
+    finally:
+        await store.close()
+
+
+async def test_what_is_incomplete_after_a_read_has_one_deadline(store_url: str, namespace: str) -> None:
+    """However many of its parts the read brought; what is published then lacks the rest."""
+    async with processes(store_url, namespace) as (one,):
+        await one.take(1, 2)
+        (deadline,) = one.deadlines()
+        assert deadline.due == NOW + WAIT_S
+        await one.inbound.overdue([bytes(deadline.payload)])
+        assert one.published() == [("ab", 1)]
+
+
+async def test_what_one_read_completes_has_no_deadline(store_url: str, namespace: str) -> None:
+    """It is published instead."""
+    async with processes(store_url, namespace) as (one,):
+        await one.take(2, 3, 1)
+        assert one.deadlines() == []
+        assert one.published() == [("abc", 0)]
+
+
+async def test_parts_that_a_killed_process_only_stored_get_their_deadline(store_url: str, namespace: str) -> None:
+    """They are delivered again, and stand in the store by then: all the same somebody has to wait for the third."""
+    async with processes(store_url, namespace, 2) as (killed, other):
+        killed.broker.refusal = RuntimeError("killed")
+        with pytest.raises(RuntimeError, match="killed"):
+            await killed.take(1, 2)
+        await other.take(1, 2)
+        (deadline,) = other.deadlines()
+        await other.inbound.overdue([bytes(deadline.payload)])
+        assert other.published() == [("ab", 1)]
+
+
+async def test_a_deadline_that_is_there_twice_publishes_once(store_url: str, namespace: str) -> None:
+    """Every read that leaves a message incomplete makes one."""
+    async with processes(store_url, namespace) as (one,):
+        await one.take(3)
+        await one.take(1)
+        first, second = one.deadlines()
+        await one.inbound.overdue([bytes(first.payload)])
+        await one.inbound.overdue([bytes(second.payload)])
+        assert one.published() == [("ac", 1)]
