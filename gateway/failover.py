@@ -51,7 +51,7 @@ class Failover:
         choice = self._choice(message, message.channel, message.sender)
         if choice is None:
             return ""
-        return pick(choice, message.to, self.down, {*message.tried, lane}) or ""
+        return pick(choice, message.to, self.down, {*message.tried, lane, *self._forbidden(choice, message)}) or ""
 
     def next_step(self, message: Message) -> tuple[int, str] | None:
         """Return the next step of a message's plan that has a route, from 0, and its lane; None when nothing is left."""
@@ -59,10 +59,17 @@ class Failover:
             choice = self._choice(message, step.channel, step.sender)
             if choice is None:
                 continue
-            lane = choice.only or pick(choice, message.to, self.down) or choice.lanes[0]
-            if admits(self._lanes[lane], message.purpose):
-                return index, lane
+            forbidden = self._forbidden(choice, message)
+            allowed = [lane for lane in choice.lanes if lane not in forbidden]
+            if allowed:
+                return index, pick(choice, message.to, self.down, forbidden) or allowed[0]
         return None
+
+    def _forbidden(self, choice: Choice, message: Message) -> list[str]:
+        """Lanes of a choice that must not carry a message for what it is for."""
+        if not message.purpose:
+            return []
+        return [lane for lane in choice.lanes if not admits(self._lanes[lane], message.purpose)]
 
     def _choice(self, message: Message, channel: str, sender: str) -> Choice | None:
         choices = self.router.choices(channel, message.class_, message.tenant, sender)
@@ -80,12 +87,6 @@ class Failover:
             if route.class_ in (None, class_)
         ) or not any(lane in route.lane_names for route in self.router.routes)
 
-    def is_mixed(self, lane: str, class_: TrafficClass) -> bool:
-        """Whether some of what waits for a lane in a class may have another, and some not."""
-        routes = [route for route in self.router.routes if lane in route.lane_names and route.class_ in (None, class_)]
-        alone = [len(route.lane_names) == 1 for route in routes]
-        return any(alone) and not all(alone)
-
     def address(self, lane: str, message: Message) -> Address:
         """Return where a message waits for a lane: a person's messages of a class keep to one partition, and so their order."""
         config = self._lanes[lane]
@@ -94,7 +95,7 @@ class Failover:
 
 
 def with_step(message: Message, step: int, attempt: int) -> Message:
-    """Return what goes on with a step of its plan (from 0), as the attempt after the last."""
+    """Return what goes on with a step of its plan (from 0), as this attempt: the first of its channel."""
     said = message.plan[step]
     return replace(
         message,
@@ -105,6 +106,7 @@ def with_step(message: Message, step: int, attempt: int) -> Message:
         content=said.content,
         plan=message.plan[step + 1 :],
         attempt=attempt,
+        first_attempt=attempt,
         accepted_ids=(),
         tried=(),
         doubtful=False,

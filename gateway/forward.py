@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from math import inf
 
 import msgspec
 
 from gateway.config import Classes
 from gateway.correlation import attempt_key
 from gateway.errors import Disposition
-from gateway.failover import Failover
+from gateway.failover import Failover, admits
 from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
 from gateway.ledger import Outcome
@@ -34,6 +35,8 @@ _STALE_S = 3600.0
 """What was admitted so long ago and not written asks again: its place lapses, and its template may be paused by now."""
 _PACE_S = 0.005
 """Seconds' worth of tokens that a lane at its rate waits for."""
+_LOOK_S = 1.0
+"""How often somebody looks whether what may not go expires."""
 
 
 class Forwarder:
@@ -46,16 +49,21 @@ class Forwarder:
         self.classes = classes
         self._batch = batch
         self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
+        self._look_at = (
+            inf  # when to look whether something is late; not at all while nothing that is admitted has an end
+        )
 
     def choose(self, owned: Iterable[Slot], now: float) -> tuple[Chosen, float]:
-        """What is written this turn, by slot; and in how many seconds there are tokens for more, infinite if none are wanted."""
+        """What is written this turn, by slot; and in how many seconds to ask again, infinite if there is nothing to ask for."""
         chosen: Chosen = []
         # Tokens are taken when parts are written: until then they are only spoken for.
         planned: Counter[Lane] = Counter()
         wanted: Counter[Lane] = Counter()
         monotonic = time.monotonic()
-        wait = float("inf")
+        wait = inf
         slots = list(owned)
+        if self._look_at <= now:
+            self._expire_late(slots, now)
         self._first = (self._first + 1) % (len(slots) or 1)
         down = self._failover.down
         for slot in slots[self._first :] + slots[: self._first]:
@@ -66,11 +74,13 @@ class Forwarder:
             waiting: dict[TrafficClass, list[Queue]] = {}
             sizes: dict[TrafficClass, int] = {}
             number = lane.number
+            behind = False
             for queue in slot.queues:
                 if queue.owned and not queue.fenced:
                     # What is to go over a number of WhatsApp needs a place first: see `place`.
                     if queue.records and len(queue.ready) < room and number is None:
                         self._admit(queue, room, now)
+                    behind = behind or bool(queue.records)
                     # New ones only come at the end: if the last is admitted, all are.
                     if queue.ready and (number is None or queue.ready[-1].flight.admitted_at):
                         sizes[queue.class_] = sizes.get(queue.class_, 0) + len(queue.ready)
@@ -81,6 +91,8 @@ class Forwarder:
                 wanted[lane] += held
             ready = sum(sizes.values())
             want = min(room, ready)
+            if behind and not want:  # what `refill` admits may expire before there is room for it
+                wait = min(wait, _LOOK_S)
             if want:
                 tokens = lane.tokens(monotonic)
                 granted = max(0, min(want, tokens.available(monotonic) - planned[lane]))
@@ -98,7 +110,7 @@ class Forwarder:
                         wait = 0.0
         for lane in {slot.lane for slot in slots}:
             lane.lease.want(wanted[lane])
-        return chosen, wait
+        return chosen, wait if self._look_at == inf else min(wait, _LOOK_S)
 
     def refill(self, owned: Iterable[Slot], now: float) -> None:
         """Admit what the next turns will write, so that an answer's room is used without delay."""
@@ -128,7 +140,7 @@ class Forwarder:
                         if not flight.admitted_at:  # else nobody is woken for what waits for tokens
                             flight.admitted_at = now
                             admitted = True
-                    elif not flight.admitted_at and not flight.concluded:
+                    elif not flight.admitted_at and not flight.concluded and not _is_late(flight, now):
                         flights.append(flight)
             if not flights:
                 continue
@@ -139,7 +151,7 @@ class Forwarder:
                 if isinstance(answer, Failure):
                     self._settler.refuse(flight, answer, now)
                 elif answer:
-                    self._settler.defer(flight, answer, now)
+                    self._step_aside(flight, answer, now)
                 else:
                     flight.admitted_at = now
                     admitted = True
@@ -172,6 +184,12 @@ class Forwarder:
             elif recover_before:
                 queue.recover_before = recover_before = 0
                 queue.recovered = {}
+            if message.purpose and not flight.in_doubt and not admits(queue.slot.lane.config, message.purpose):
+                why = Failure(Disposition.REROUTE, "policy", f"{message.purpose} is not sent over {message.channel}")
+                self._settler.refuse(flight, why, now)
+                continue
+            if message.expires_at and self._look_at == inf:
+                self._look_at = now + _LOOK_S
             try:
                 bodies = encode(message, now)
             except (SMPPError, Unsendable) as error:
@@ -198,8 +216,10 @@ class Forwarder:
         for queue in slot.queues:
             if not queue.owned or queue.fenced or not self._failover.has_way(slot.lane.name, queue.class_):
                 continue
-            if queue.records and len(queue.ready) < self._batch:
-                self._admit(queue, self._batch, now)
+            # What was intended once, and has no other lane, cannot step aside either: a batch is what is behind it.
+            room = self._batch + sum(part.flight.intended for part in queue.ready)
+            if queue.records and len(queue.ready) < room:
+                self._admit(queue, room, now)
             staying: deque[Part] = deque()
             for part in queue.ready:
                 flight = part.flight
@@ -210,15 +230,11 @@ class Forwarder:
                 else:
                     more = more or bool(queue.records)
             queue.ready = staying
-            if (
-                queue.records
-                and len(staying) >= slot.lane.ahead
-                and self._failover.is_mixed(slot.lane.name, queue.class_)
-            ):
-                # What has no other lane must not stand in the way of what has.
+            if queue.records and len(staying) >= min(slot.lane.ahead, self._batch):
+                # What has no other lane must not stand in the way of what may have.
                 for part in staying:
                     if not part.flight.intended and not part.flight.concluded:
-                        self._settler.defer(part.flight, _ASIDE_S, now)
+                        self._step_aside(part.flight, _ASIDE_S, now)
                         more = True
         return more
 
@@ -291,18 +307,14 @@ class Forwarder:
             if flight.failure is not None and not self._settler.worth_it(flight):
                 self._settler.drop(part, now)
                 continue
-            if message.expires_at and message.expires_at <= now and not flight.flying and not any(flight.ids):
-                if flight.intended:
-                    self._settler.expire(flight, now)
-                else:  # unless it turns out to be a second copy: that has its end already
-                    self._claim(flight)
-                    turn.expired.append(flight)
+            if 0 < message.expires_at <= now and not flight.flying and not any(flight.ids):
+                self._expire(flight, now)
                 continue
             if flight.admitted_at and not flight.intended and now - flight.admitted_at > _STALE_S:
                 self._settler.defer(flight, 0.0, now)
                 continue
             if not flight.intended and not gate.open and (wait := gate.wait(message, flight.left, time.monotonic())):
-                self._settler.defer(flight, wait, now)
+                self._step_aside(flight, wait, now)
                 continue
             most -= 1
             flight.flying += 1
@@ -323,8 +335,54 @@ class Forwarder:
         if touched:
             turn.touched[queue.name] = queue
 
+    def _expire_late(self, slots: Iterable[Slot], now: float) -> None:
+        """Settle what expired while it was ready, whether or not its lane may write.
+
+        What is behind it in the records is looked at when it is ready in its place.
+        """
+        self._look_at = inf
+        for slot in slots:
+            for queue in slot.queues:
+                if not queue.owned or queue.fenced:
+                    continue
+                late: set[Flight] = set()
+                for part in queue.ready:
+                    flight = part.flight
+                    if (
+                        _is_late(flight, now)
+                        and not (flight in late or flight.flying or flight.concluded or any(flight.ids))
+                        and self._settler.worth_it(flight)
+                    ):
+                        self._expire(flight, now)
+                        late.add(flight)
+                if late:
+                    queue.ready = deque([part for part in queue.ready if part.flight not in late])
+                    queue.line.left(len(queue.ready), now)
+                # Also for what is under way: it may bounce.
+                if any(
+                    not flight.concluded and flight.message.expires_at and flight not in late
+                    for flight in queue.flights.values()
+                ):
+                    self._look_at = now + _LOOK_S
+
+    def _expire(self, flight: Flight, now: float) -> None:
+        if flight.intended:
+            self._settler.expire(flight, now)
+        else:  # unless it turns out to be a second copy: that has its end already
+            self._claim(flight)
+            self._turn.expired.append(flight)
+
+    def _step_aside(self, flight: Flight, seconds: float, now: float) -> None:
+        """Let a message ask again after so long, or when it expires: that is told in its time, whatever it waits for."""
+        expires_at = flight.message.expires_at
+        self._settler.defer(flight, min(seconds, expires_at - now) if expires_at > now else seconds, now)
+
     def _claim(self, flight: Flight) -> None:
         message = flight.message
         turn = self._turn
         turn.claimed.append(flight)
         turn.claims += (attempt_key(message), f"{message.source}|{flight.queue.name}:{flight.offset}")
+
+
+def _is_late(flight: Flight, now: float) -> bool:
+    return 0 < flight.message.expires_at <= now

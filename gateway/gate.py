@@ -6,16 +6,19 @@ again: the caps are kept exactly, the time at which it is due is only an estimat
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping
 
 from gateway.lane_config import Caps
-from gateway.model import Message
+from gateway.model import Message, TrafficClass
 from gateway.pairs import Pairs
 from gateway.providers.whatsapp import template_of
 from ratelimit import TokenBucket
 
 _NAMES = 10_000
 """Senders, tenants and campaigns that are remembered: they come from jobs. Who is forgotten begins with an empty bucket."""
+AGAIN_S = 600.0
+"""What steps aside asks again after this at the latest: what it waits for may have been raised or lifted."""
 _PAUSED_S = 60.0
 """A cap of 0 is asked again after this; somebody may have raised it."""
 _BURST_S = 0.25
@@ -28,25 +31,57 @@ _SUBJECTS: Mapping[str, Callable[[Message], str]] = {
     "template": template_of,
 }
 """What of a message a hold of each kind is about."""
+_RANKS = {class_: rank for rank, class_ in enumerate(TrafficClass)}
+"""0 is the most urgent."""
 
 
 class _Cap:
-    """One bucket, and until when what had to step aside has spoken for its tokens."""
+    """One bucket, and by class until when what had to step aside has spoken for its tokens."""
 
     __slots__ = ("bucket", "spoken_for")
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self.bucket = TokenBucket(rate, burst, now)
-        self.spoken_for = now
+        self.clear(now)
+
+    def clear(self, now: float) -> None:
+        """Begin the estimate anew."""
+        self.spoken_for = [now] * len(_RANKS)
+
+    def is_short(self, class_: TrafficClass, parts: int, now: float) -> bool:
+        """Whether there are no tokens for these parts, or only what somebody more urgent waits for."""
+        rank = _RANKS[class_]
+        if rank and self.spoken_for[rank - 1] > now:
+            return True
+        return self.bucket.available(now) < min(parts, self.bucket.burst)
+
+    def speak_for(self, class_: TrafficClass, parts: int, now: float, roll: Callable[[], float]) -> float:
+        """Seconds until there are tokens for these parts beyond what is spoken for by who is as urgent, or more.
+
+        A one-time password does not wait behind a campaign. What is beyond `AGAIN_S` speaks for nothing, else each time that it
+        asks it would be further behind; when it asks is spread, so that it meets free places as often as what comes new does.
+        """
+        rate = self.bucket.rate
+        if not rate:
+            return _PAUSED_S
+        rank = _RANKS[class_]
+        took = parts / rate
+        seconds = max(0.0, self.spoken_for[rank] - now) + took
+        if seconds > AGAIN_S:
+            return AGAIN_S * (0.5 + 0.5 * roll())
+        for less_urgent in range(rank, len(_RANKS)):
+            self.spoken_for[less_urgent] = max(self.spoken_for[less_urgent], now) + took
+        return seconds
 
 
 class Gate:
     """The caps and holds of one lane in this process, which owns `part` of the lane's slots; `now` is monotonic seconds."""
 
-    def __init__(self, caps: Caps, max_parts: int = 1) -> None:
+    def __init__(self, caps: Caps, max_parts: int = 1, roll: Callable[[], float] = random.random) -> None:
         """`max_parts` is of one message: no bucket is smaller."""
         self._caps = caps
         self._max_parts = max_parts
+        self._roll = roll
         self._kinds = caps.kinds
         self._part = 1.0
         self._known: dict[tuple[str, str], _Cap] = {}
@@ -68,7 +103,7 @@ class Gate:
                 del self._known[kind, name]
             else:
                 cap.bucket.set_rate(rate * part, now, self._burst(rate * part))
-                cap.spoken_for = now
+                cap.clear(now)
         self._note_open()
 
     def hold(self, kind: str, name: str, until: float) -> None:
@@ -87,11 +122,11 @@ class Gate:
         self._note_open()
 
     def wait(self, message: Message, parts: int, now: float) -> float:
-        """Seconds after which to ask again, or 0 with the tokens of all its caps taken: it goes now."""
+        """Seconds after which to ask again (`AGAIN_S` at most), or 0 with the tokens of all its caps taken: it goes now."""
         if self._held and (seconds := self._held_for(message, now)):
-            return seconds
+            return min(seconds, AGAIN_S)
         caps = [self._cap(kind, name, now) for kind, name in self._names(message)]
-        short = [cap for cap in caps if cap is not None and cap.bucket.available(now) < min(parts, cap.bucket.burst)]
+        short = [cap for cap in caps if cap is not None and cap.is_short(message.class_, parts, now)]
         if not short:
             if self.pairs is not None and (seconds := self.pairs.wait(message.to, parts, now)):
                 return seconds
@@ -99,14 +134,7 @@ class Gate:
                 if cap is not None:
                     cap.bucket.take(parts, now)
             return 0.0
-        seconds = 0.0
-        for cap in short:
-            rate = cap.bucket.rate
-            if not rate:
-                return _PAUSED_S
-            cap.spoken_for = max(cap.spoken_for, now) + parts / rate
-            seconds = max(seconds, cap.spoken_for - now)
-        return seconds
+        return max(cap.speak_for(message.class_, parts, now, self._roll) for cap in short)
 
     def _names(self, message: Message) -> Iterable[tuple[str, str]]:
         return [(kind, getattr(message, kind)) for kind in self._kinds]

@@ -53,9 +53,13 @@ class Lane:
 
     def reconfigure(self, lane: AnyLane, now: float) -> None:
         """Go on with what may change while it runs: rate and burst, how it gives way, caps, weights, errors."""
-        if (lane.adaptive, lane.quiet_s) != (self.config.adaptive, self.config.quiet_s):
+        before, self.config = self.config, lane
+        if (lane.adaptive, lane.quiet_s, lane.throttle_pause_s) != (
+            before.adaptive,
+            before.quiet_s,
+            before.throttle_pause_s,
+        ):
             self.adaptive = _adaptive(lane, now)
-        self.config = lane
         self.lease.set_limit(*_limit(lane), now)
         self.adaptive.set_contract(lane.rate, now)
         self.carrier.reconfigure(lane)
@@ -152,6 +156,8 @@ class Slot:
         self.lane = lane
         self.index = index
         self.port = lane.carrier.port(inbox, lambda: lane.reconnected(time.monotonic()))
+        # What carriers and their providers share is of the lane's beginning: the window may have changed since.
+        self.port.set_window(lane.config.window)
         self.turns = Turns(lane.config.reserve, lane.config.weights)
         self.queues: list[Queue] = []
 
@@ -177,7 +183,8 @@ def _limit(lane: AnyLane) -> tuple[float, int]:
         # What comes in a turn of a busy worker must fit into it: of 60 ms. A share of less than a token is none, and one of one
         # token loses what comes while it is spoken for.
         burst = max(1, int(lane.rate * 0.06), min(2 * lane.slots, int(lane.rate * 0.08)))
-        return max(0.0, lane.rate - burst), burst
+        # One at a time and up to one a second is never two in a second: from such a rate nothing need be taken off.
+        return max(min(1.0, lane.rate), lane.rate - burst), burst
     return lane.rate, int(lane.burst)
 
 

@@ -93,6 +93,8 @@ class Publisher:
         self._wake_dispatcher = wake_dispatcher
         self._on_deliveries = on_deliveries
         self._settled: list[Settled] = []
+        self._under_way = 0
+        """Settled messages of the batch that Kafka does not have yet."""
         self._deliveries: list[Delivery] = []
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """Settled attempts by lane, class and outcome."""
@@ -105,7 +107,8 @@ class Publisher:
 
     @property
     def waiting(self) -> int:
-        return len(self._settled)
+        """Settled messages that Kafka does not have."""
+        return len(self._settled) + self._under_way
 
     @property
     def full(self) -> bool:
@@ -137,7 +140,9 @@ class Publisher:
             not_before = started + _GATHER_S if len(settled) >= _MANY else 0.0
             deliveries, self._deliveries = self._deliveries, []
             was_full = len(settled) >= self._capacity
+            self._under_way = len(settled)
             await self._publish(settled, deliveries)
+            self._under_way = 0
             if was_full:
                 self._wake_dispatcher()
 

@@ -30,14 +30,16 @@ def next_attempt(
 ) -> float | None:
     """Unix time of the next attempt, or None when there are no attempts or no time left.
 
+    Attempts count from the first of the message's channel: a step of a fallback has as many as what failed before it.
     Exponential with full jitter: a random share (`roll`, below 1) of `first_s`, which doubles with every attempt up to half an
     hour. It counts from a second from now, or from `after` seconds, for which the provider asked. A message that expires before
     the end of that wait is tried in the time that it has, and given up only when that is a second.
     """
-    if message.attempt >= limit:
+    attempts = message.attempt - message.first_attempt + 1
+    if attempts >= limit:
         return None
     earliest = now + max(_LEAST_S, after)
-    spread = min(_CEILING_S, first_s * 2.0 ** min(message.attempt - 1, _DOUBLINGS))
+    spread = min(_CEILING_S, first_s * 2.0 ** min(attempts - 1, _DOUBLINGS))
     if message.expires_at:
         spread = min(spread, message.expires_at - _LEAST_S - earliest)
     return None if spread < 0 else earliest + spread * roll()

@@ -38,7 +38,7 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     backlog: int
     """In Kafka and not finished."""
     oldest_s: float
-    """How long the first that is not written has waited; 0 when there is none."""
+    """How long the first that is not written has waited, of what came back since its first write; 0 when there is none."""
     buffered: int
     """Fetched and not written."""
     unsettled: int
@@ -177,4 +177,7 @@ def _oldest(queue: Queue, now: float) -> float:
     since = queue.line.oldest()
     if since is None and queue.records:
         since = queue.records[0].timestamp / 1000
+    if queue.ready and (written_at := queue.ready[0].flight.written_at):
+        # It bounced, and has left the line of those that were never written: at least it has waited since then.
+        since = written_at if since is None else min(since, written_at)
     return 0.0 if since is None else max(0.0, now - since)

@@ -22,7 +22,9 @@ NAMES = "abc"
 USED = 0.98
 """Of the rate, at least, while there is more to send than it allows."""
 STEADY_S = 3
-"""For so long at a stretch."""
+"""For so long at a stretch after something has happened."""
+CALM_S = 10
+"""And where nothing does: what a burst could add is a fiftieth of it."""
 
 
 class Site:
@@ -57,10 +59,10 @@ class Site:
         """
         assert max_per_second(times(self.account)) <= BURST + RATE * (1 + self._stalls.longest_s)
 
-    async def is_used(self) -> None:
+    async def is_used(self, steady_s: float = STEADY_S) -> None:
         """Wait until nothing of the rate has been wasted for a while."""
         begin = len(self.account.record.arrivals)
-        await self.stage.until(reaching(self.account, USED * RATE * STEADY_S, STEADY_S, begin=begin))
+        await self.stage.until(reaching(self.account, USED * RATE * steady_s, steady_s, begin=begin))
 
 
 @asynccontextmanager
@@ -90,7 +92,7 @@ async def test_three_processes_keep_one_rate_and_use_it(stage: Stages) -> None:
     async with three(stage) as site:
         await site.send(30)
         await site.after(RATE)
-        await site.is_used()
+        await site.is_used(CALM_S)
         site.is_kept()
 
 

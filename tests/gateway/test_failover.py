@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Config
-from gateway.failover import Failover, topic_of
-from gateway.model import TrafficClass
+from gateway.config import Config, loads
+from gateway.failover import Failover, topic_of, with_step
+from gateway.model import Step, TrafficClass
 from gateway.routing import Router
 from tests.support.dispatching import configured, message, messages
+from tests.support.stage import toml
 
 LANES = {"andina": {}, "brava": {}, "caribe": {}}
 MEXICO = {"to": "+525512345678"}
@@ -90,25 +91,54 @@ def test_what_waits_on_a_lane_that_its_route_has_left_goes_to_the_new_one() -> N
     assert failover({"lane": "brava"}, down="andina").next_lane(message(), "andina") == "brava"
 
 
-# Mixed lanes.
+# Purposes.
+
+COLLECTION = {"channel": "whatsapp", "purpose": "third_party_collection"}
+
+
+def numbers(lanes: str, down: str = "") -> Failover:
+    """Numbers of WhatsApp in this order of preference; those of which the name begins with c may carry collections."""
+    tables = [
+        f"""[lanes.{name}]
+        provider = "whatsapp"
+        allow_collections = {str(name.startswith("c")).lower()}
+        whatsapp = {{ phone_number_id = "{n}", token_env = "S", app_secret_env = "S", verify_token_env = "S" }}"""
+        for n, name in enumerate(lanes.split())
+    ]
+    head = 'kafka.bootstrap = "localhost:9092"\nstore.url = "redis://localhost"'
+    route = f'[[routes]]\nchannel = "whatsapp"\nlanes = {toml(lanes.split())}'
+    one = failover_of(loads("\n".join([head, *tables, route]), {"S": "secret"}))
+    one.down = frozenset(down.split())
+    return one
+
+
+@pytest.mark.parametrize(("lanes", "following"), [("c1 b", ""), ("c1 b c2", "c2"), ("c1 a b", ""), ("c1 c2 b", "c2")])
+def test_collections_move_only_to_lanes_that_may_carry_them(lanes: str, following: str) -> None:
+    """Meta blocks the account of any other; messages for other purposes go to the next."""
+    one = numbers(lanes, down="c1")
+    assert one.next_lane(message(**COLLECTION), "c1") == following
+    assert one.next_lane(message(channel="whatsapp"), "c1") == lanes.split()[1]
 
 
 @pytest.mark.parametrize(
-    ("routes", "mixed"),
-    [
-        ([{"lane": "andina"}], False),
-        ([RANKED], False),
-        ([{"lane": "andina", "prefix": "+52"}, RANKED], True),
-        ([{"lane": "brava", "prefix": "+52"}, RANKED], False),
-        ([{"lane": "andina", "class": "otp"}, {**RANKED, "class": "bulk"}], False),
-    ],
+    ("lanes", "down", "found"),
+    [("a c1", "", "c1"), ("a c1 c2", "c1", "c2"), ("a c1 c2", "c1 c2", "c1"), ("a b", "", None), ("c1 b", "c1", "c1")],
 )
-def test_a_lane_is_mixed_when_some_of_its_messages_have_another(routes: list[dict[str, Any]], mixed: bool) -> None:
-    """In one class: then those that have none stand in the way of those that have one."""
-    config = configured(LANES)
-    names = failover(*routes).router.routes[: len(routes)]
-    one = Failover(config.kafka, config.lanes, Router(names, config.lanes))
-    assert one.is_mixed("andina", TrafficClass.BULK) is mixed
+def test_collections_take_a_step_over_the_lanes_that_may_carry_them(lanes: str, down: str, found: str | None) -> None:
+    """Though another is preferred, or is the only one that is up."""
+    step = Step("whatsapp", "", "Hola", "")
+    after_sms = message(channel="sms", purpose="third_party_collection", plan=(step,))
+    assert numbers(lanes, down).next_step(after_sms) == (found and (0, found))
+
+
+# Steps.
+
+
+def test_a_step_is_the_first_attempt_of_its_channel() -> None:
+    """Whatever was tried on the channel before; what only moves to another lane goes on counting."""
+    before = message(attempt=16, first_attempt=3, plan=(Step("whatsapp", "", "Hola", ""),))
+    after = with_step(before, 0, 17)
+    assert (after.attempt, after.first_attempt) == (17, 17)
 
 
 # Addresses.

@@ -260,6 +260,23 @@ def test_what_was_written_in_part_is_completed_after_its_time() -> None:
 # Caps and holds.
 
 
+def test_a_capped_message_comes_back_when_it_expires() -> None:
+    """Its end is told in its time, not when the cap would have let it through."""
+    one = Line(alone(caps=PAUSED))
+    put(one.queue("andina"), message(tenant="capped", expires_at=NOW + 7))
+    one.choose()
+    assert one.outcomes["m"].due == NOW + 7
+
+
+def test_a_capped_message_that_was_accepted_in_part_waits_for_its_cap_after_its_time() -> None:
+    """It is completed, late as it is, and does not ask at once again and again."""
+    one = Line(alone(caps=PAUSED))
+    changes = {"text": long_text(2), "accepted_ids": ("id-0", ""), "expires_at": NOW - 7}
+    put(one.queue("andina"), message(tenant="capped", **changes))
+    one.choose()
+    assert one.outcomes["m"].due == NOW + 60
+
+
 def test_a_capped_message_steps_aside_before_anything_is_intended() -> None:
     """No intent, no claim, no token: it is as if it had not come yet."""
     one = Line(alone(caps=PAUSED))
@@ -380,7 +397,7 @@ def test_without_another_lane_all_stay() -> None:
     one.failover.down = {"andina"}
     port_of(one.slot("andina")).bound = False
     chosen, wait = one.forwarder.choose(one.slots.values(), NOW)
-    assert (chosen, wait, one.outcomes) == ([], float("inf"), {})
+    assert (chosen, wait, one.outcomes) == ([], 1, {})
     assert [record.offset for record in queue.records] == list(range(30))
 
 
@@ -398,6 +415,41 @@ def test_those_without_another_lane_make_way_for_those_with_one() -> None:
     assert moved == [f"co{n}" for n in range(50)]
     assert sorted([*aside, *staying]) == sorted(f"mx{n}" for n in range(50))
     assert {(outcome.due, outcome.attempt) for outcome in aside.values()} == {(NOW + 300, 1)}
+
+
+def test_those_that_were_tried_elsewhere_make_way_for_those_that_were_not() -> None:
+    """Whatever the routes say of both: what decides is that they cannot move."""
+    one = Line(two_lanes(), batch=10)
+    stuck = [message(f"stuck{n}", tried=("andina",)) for n in range(20)]
+    stuck += [message(f"doubtful{n}", doubtful=True) for n in range(20)]
+    put(one.queue("brava"), *stuck, *messages(50))
+    one.failover.down = {"brava"}
+    port_of(one.slot("brava")).bound = False
+    for _ in range(30):
+        one.choose()
+    assert [each for each, outcome in one.outcomes.items() if outcome.kind == "m"] == [f"m{n}" for n in range(50)]
+
+
+def test_a_window_in_doubt_does_not_hold_up_those_that_may_move() -> None:
+    """It can neither move nor step aside."""
+    one = Line(two_lanes(window=10), batch=10)
+    put(one.queue("andina", "otp"), *messages(40, class_=OTP))
+    one.settler.unanswered(one.write(), NOW)
+    one.failover.down = {"andina"}
+    port_of(one.slot("andina")).bound = False
+    for _ in range(10):
+        one.choose()
+    assert list(one.outcomes) == [f"m{n}" for n in range(10, 40)]
+
+
+def test_what_steps_aside_for_others_comes_back_when_it_expires() -> None:
+    """As from a cap."""
+    one = Line(mixed(window=10), batch=20)
+    put(one.queue("andina"), *[mexican(f"mx{n}", expires_at=NOW + 7) for n in range(30)])
+    one.failover.down = {"andina"}
+    port_of(one.slot("andina")).bound = False
+    one.choose()
+    assert {outcome.due for outcome in one.outcomes.values()} == {NOW + 7}
 
 
 def test_nobody_steps_aside_while_nobody_waits_behind() -> None:

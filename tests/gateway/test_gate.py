@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 from math import ceil
 
 import pytest
 
 from gateway.config import Caps
-from gateway.gate import Gate
-from gateway.model import Message
+from gateway.gate import AGAIN_S, Gate
+from gateway.model import Message, TrafficClass
 from tests.support.dispatching import message
 
 T = 1000.0
 BANK, SHOP = message(tenant="banco"), message(tenant="tienda")
+OTP, BULK = (message(class_=class_) for class_ in (TrafficClass.OTP, TrafficClass.BULK))
 DAY = 86_400.0
 MOST_PARTS = 6
 
 
 def gate(now: float = T, part: float = 1.0, **caps: object) -> Gate:
     """A gate whose caps are known, with nothing in their buckets yet."""
-    one = Gate(Caps(**caps), MOST_PARTS)
+    one = Gate(Caps(**caps), MOST_PARTS, random.Random(1).random)
     one.configure(Caps(**caps), part, now)
     return one
 
@@ -86,6 +91,15 @@ def test_what_is_held_comes_back_when_the_hold_is_over() -> None:
     one.hold("sender", "89000", T + 600)
     assert one.wait(message(), 1, T) == 600
     assert one.wait(message(), 1, T + 250) == 350
+
+
+def test_what_is_held_for_long_asks_meanwhile() -> None:
+    """Somebody may have lifted the hold."""
+    one = gate()
+    one.hold("sender", "89000", T + DAY)
+    assert one.wait(message(), 1, T) == AGAIN_S
+    one.release("sender", "89000")
+    assert one.wait(message(), 1, T + AGAIN_S) == 0
 
 
 def test_a_hold_is_of_one_sender() -> None:
@@ -211,6 +225,74 @@ def test_a_backlog_is_through_in_the_time_that_its_cap_takes(rate: float, parts:
     """Coming back from the ladder some tenths of a second late must not cost throughput."""
     count = int(20 * rate)
     assert drained(rate, count, parts) <= 1.2 * count * parts / rate
+
+
+def test_nothing_is_told_to_wait_for_hours() -> None:
+    """However long the backlog: when the cap is raised, that is felt within minutes."""
+    one = gate(tenant=10)
+    waits = [one.wait(BANK, 1, T) for _ in range(20_000)]
+    assert max(waits) <= AGAIN_S
+    one.configure(Caps(tenant=1000), 1, T + 1)
+    assert one.wait(BANK, 1, T + 1) <= 0.001
+
+
+def through(one: Gate, asks: Iterable[tuple[float, Message]], until: float) -> list[tuple[float, float, Message]]:
+    """When each came and when it got through, of those that come back from the ladder's beats a little late."""
+    waiting = [(came, n, came, what) for n, (came, what) in enumerate(asks)]
+    heapify(waiting)
+    done = []
+    while waiting and waiting[0][0] <= until:
+        now, n, came, what = heappop(waiting)
+        if wait := one.wait(what, 1, now):
+            heappush(waiting, (ceil(round(10 * (now + wait), 6)) / 10 + 0.05, n, came, what))
+        else:
+            done.append((came, now, what))
+    return done
+
+
+def test_a_backlog_beyond_what_is_spoken_for_uses_the_cap() -> None:
+    """What asks again in vain has not put itself, or others, further behind each time."""
+    count = round(10 * AGAIN_S * 3)
+    done = through(gate(tenant=10), [(T, BANK)] * count, T + 3 * AGAIN_S)
+    assert len(done) >= 0.98 * count
+
+
+def test_who_has_waited_long_gets_places_as_well_as_who_comes_new() -> None:
+    """New ones beyond the cap for half an hour, and the old are not pushed back for as long as that lasts."""
+    old = [(T, BANK)] * round(10 * AGAIN_S * 1.5)
+    new = [(T + 1 + n / 12, SHOP) for n in range(round(12 * AGAIN_S * 3))]
+    one = gate(sender=10)
+    whose = Counter(what.tenant for _, now, what in through(one, [*old, *new], T + 3 * AGAIN_S) if now > T + AGAIN_S)
+    assert whose["banco"] > 0.05 * whose.total()
+
+
+# Whose turn.
+
+
+def test_a_one_time_password_does_not_wait_behind_a_campaign() -> None:
+    """Of the same tenant, under the same cap: what has spoken for its tokens is less urgent."""
+    one = gate(tenant=20)
+    for _ in range(20_000):
+        one.wait(BULK, 1, T)
+    assert one.wait(OTP, 1, T) == pytest.approx(0.05)
+    assert one.wait(OTP, 1, T) == pytest.approx(0.1)
+
+
+def test_a_campaign_waits_behind_one_time_passwords() -> None:
+    """It is due after them, and leaves them the tokens that they wait for."""
+    one = gate(tenant=10)
+    assert [one.wait(OTP, 1, T) for _ in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert one.wait(BULK, 1, T) == pytest.approx(0.6)
+    assert one.wait(BULK, 1, T + 0.4) > 0
+    assert one.wait(OTP, 1, T + 0.4) == 0
+
+
+def test_one_time_passwords_within_the_cap_are_through_in_seconds() -> None:
+    """While a campaign waits that is twice what the cap lets through."""
+    asks = [(T, BULK)] * 12_000 + [(T + 0.5 + n / 8, OTP) for n in range(4_000)]
+    late = [now - came for came, now, what in through(gate(tenant=10), asks, T + 550) if what is OTP]
+    assert len(late) >= 3_990
+    assert max(late) < 5
 
 
 # Changes.

@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from gateway import config
 from gateway.errors import Disposition
 from gateway.inbox import Inbox
-from gateway.lane import Lane
+from gateway.lane import Lane, Slot
 from gateway.model import TrafficClass
 from gateway.providers.contract import Failure
 from smpp.constants import CommandStatus
 from smpp.events import Response
 from tests.support.dispatching import lease, message, port_of, queue_of, slot_of
+from tests.support.stage import toml
 
 T = 1000.0
 """When the tests begin, in monotonic seconds."""
@@ -35,6 +36,20 @@ def contract(**changes: Any) -> config.Lane:
 
 def lane(**changes: Any) -> Lane:
     return Lane(contract(**changes), T)
+
+
+def number(**changes: Any) -> config.AnyLane:
+    """A lane over HTTP: a number of WhatsApp."""
+    keys = {"phone_number_id": "1", "token_env": "S", "app_secret_env": "S", "verify_token_env": "S"}
+    sections = {
+        "kafka": {"bootstrap": "localhost:9092"},
+        "store": {"url": "redis://localhost"},
+        "lanes": {"wa": {"provider": "whatsapp", "whatsapp": keys, **changes}},
+        "routes": [{"channel": "whatsapp", "lane": "wa"}],
+    }
+    return config.loads("\n".join(f"{name} = {toml(table)}" for name, table in sections.items()), {"S": "x"}).lanes[
+        "wa"
+    ]
 
 
 def leased(**changes: Any) -> Lane:
@@ -192,6 +207,35 @@ def test_a_reload_keeps_the_throttle_that_is_under_way() -> None:
     assert one.tokens(T + 2).take(1000, T + 2) == 0
 
 
+def test_a_reload_changes_how_long_a_throttle_lasts() -> None:
+    """Where the operator does not say it."""
+    one = leased(throttle_pause_s=60)
+    one.reconfigure(contract(throttle_pause_s=1), T)
+    one.throttled(replace(PAUSE, after=None), T)
+    assert one.tokens(T + 0.9).take(1000, T + 0.9) == 0
+    one.tokens(T + 2).take(1000, T + 2)
+    assert one.tokens(T + 3).take(1000, T + 3) > 0
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1, 1.2, 1.5, 1.99, 2, 2.5, 3, 10, 80, 1000])
+def test_a_number_of_whatsapp_uses_most_of_its_rate_and_keeps_it_in_every_second(rate: float) -> None:
+    """Meta counts seconds; at a rate below one a second it is one message in the time that this takes."""
+    one = Lane(number(rate=rate), T)
+    lease(one, T)
+    steps = 100
+    granted = [one.tokens(T + n / steps).take(1000, T + n / steps) for n in range(100 * steps)]
+    period = steps if rate >= 1 else round(steps / rate)
+    assert max(sum(granted[n : n + period]) for n in range(len(granted))) <= max(1, rate)
+    assert sum(granted) >= 0.5 * 100 * rate
+
+
+def test_a_number_of_whatsapp_can_be_paused() -> None:
+    """By its rate."""
+    one = Lane(number(rate=0), T)
+    lease(one, T)
+    assert one.tokens(T + 100).take(1, T + 100) == 0
+
+
 def test_what_is_kept_ready_is_a_window_but_no_more_than_a_second() -> None:
     """A part that waits has its validity period in it."""
     assert lane(window=50).ahead == 50
@@ -260,6 +304,17 @@ def test_a_reload_changes_weights_and_reserves() -> None:
         (TrafficClass.OTP, 5),
         (TrafficClass.BULK, 5),
     ]
+
+
+async def test_a_slot_that_comes_after_a_reload_has_the_window_of_then() -> None:
+    """Whatever carries its messages: a bind, or requests over HTTP."""
+    before, after = number(concurrency=4), number(concurrency=9)
+    one = Lane(before, T)
+    one.reconfigure(after, T)
+    port = Slot(one, 0, Inbox(1)).port
+    port.start()
+    assert port.room == 9
+    await port.close()
 
 
 def test_a_reload_does_not_change_whose_turn_it_is() -> None:

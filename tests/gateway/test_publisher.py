@@ -146,7 +146,7 @@ async def test_a_fallback_goes_on_with_its_step_and_is_told() -> None:
     await office.became(outcome, attempt=2, plan=plan, tried=("caribe",))
     (event,) = office.events()
     assert (event.status, event.attempt, event.error_code) == (EventStatus.FALLBACK, 2, "ESME_RINVEXPIRY")
-    expected = message(attempt=3, sender="1", text="Otra vez", plan=plan[2:])
+    expected = message(attempt=3, first_attempt=3, sender="1", text="Otra vez", plan=plan[2:])
     assert office.broker.messages(*office.line.failover.address("brava", expected)) == [expected]
 
 
@@ -214,6 +214,27 @@ async def test_deliveries_go_on_with_what_was_settled_before_them() -> None:
     await office.publish((flight, Outcome("s", NOW, ("id",))), deliveries=("receipt",))
     assert office.delivered == ["receipt"]
     assert len(office.events()) == 1
+
+
+async def test_what_is_on_its_way_to_kafka_waits_too() -> None:
+    """While Kafka is away it is all that there is; room there is for as many more."""
+    office = Office(capacity=2)
+    first, second = ((flight_of(office.queue, message(f"m{n}")), Outcome("s", NOW, ("id",))) for n in range(2))
+    office.broker.hold = asyncio.Event()
+    task = asyncio.create_task(office.publisher.run())
+    office.publisher.add([first], [])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (office.publisher.waiting, office.publisher.full) == (1, False)
+    office.publisher.add([second], [])
+    assert (office.publisher.waiting, office.publisher.full) == (2, False)
+    office.broker.hold.set()
+    async with asyncio.timeout(5):
+        while office.publisher.waiting:  # noqa: ASYNC110 - both batches may have gone at once
+            await asyncio.sleep(0)
+    assert len(office.events()) == 2
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_a_publisher_that_was_full_wakes_the_dispatcher() -> None:

@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.model import Message, TrafficClass
 from gateway.retry import FIRST_S, MAX_ATTEMPTS, next_attempt
@@ -16,8 +17,9 @@ rolls = st.floats(0, 1, exclude_max=True)
 attempts = st.integers(1, MAX_ATTEMPTS - 1)
 
 
-def message(attempt: int, expires_at: float = 0.0) -> Message:
-    return Message("m", "+573001234567", "t", "", "j", "", "", TrafficClass.BULK, expires_at, "0:0:0", NOW, attempt)
+def message(attempt: int, expires_at: float = 0.0, first_attempt: int = 1) -> Message:
+    plain = Message("m", "+573001234567", "t", "", "j", "", "", TrafficClass.BULK, expires_at, "0:0:0", NOW, attempt)
+    return replace(plain, first_attempt=first_attempt)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,14 @@ def test_the_last_attempt_is_the_last() -> None:
     assert next_attempt(message(MAX_ATTEMPTS - 1), NOW) is not None
     assert next_attempt(message(3), NOW, limit=3) is None
     assert next_attempt(message(1_000_000), NOW, limit=1_000_001) is not None
+
+
+def test_attempts_count_from_the_first_of_their_channel() -> None:
+    """The limit and the wait alike: what a channel before it used up is not taken from a step of the fallback."""
+    first, last = message(17, first_attempt=17), message(19, first_attempt=17)
+    assert next_attempt(first, NOW, lambda: 0.5) == next_attempt(message(1), NOW, lambda: 0.5)
+    assert next_attempt(last, NOW, lambda: 0.5, limit=4) == next_attempt(message(3), NOW, lambda: 0.5)
+    assert next_attempt(last, NOW, limit=3) is None
 
 
 def test_by_default_patience_is_two_hours_on_average() -> None:

@@ -1,0 +1,89 @@
+"""From records to the parts that are written, on numbers of WhatsApp: what they must not carry, and what they hold."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gateway.board import Board
+from gateway.conditions import Conditions
+from gateway.config import Config, loads
+from gateway.errors import Disposition
+from gateway.model import Message
+from gateway.number import Number
+from gateway.portfolio import Portfolio
+from gateway.providers.contract import Failure, Scope
+from gateway.providers.whatsapp import template_of
+from gateway.store import Patience, Store
+from gateway.whatsapp_lane_config import WhatsAppLane
+from gateway.window import Window
+from tests.support.dispatching import NOW, Line, ids, message, put
+from tests.support.stage import toml
+
+COLLECTIONS = "third_party_collection"
+
+
+def numbers() -> Config:
+    """Two numbers of WhatsApp, of which the first may carry collections."""
+    keys = {"token_env": "S", "app_secret_env": "S", "verify_token_env": "S"}
+    sections = {
+        "kafka": {"bootstrap": "localhost:9092"},
+        "store": {"url": "redis://localhost"},
+        "lanes": {
+            "a": {"provider": "whatsapp", "allow_collections": True, "whatsapp": {**keys, "phone_number_id": "1"}},
+            "b": {"provider": "whatsapp", "whatsapp": {**keys, "phone_number_id": "2"}},
+        },
+        "routes": [{"channel": "whatsapp", "lanes": ["b", "a"]}],
+    }
+    return loads("\n".join(f"{name} = {toml(table)}" for name, table in sections.items()), {"S": "secret"})
+
+
+def templated(message_id: str, **changes: Any) -> Message:
+    content = '{"type":"template","template":{"name":"due","language":{"code":"es"}}}'
+    return message(message_id, channel="whatsapp", content=content, **changes)
+
+
+def number_of(one: Line, lane: str) -> Number:
+    """Let a lane be that of its number, whose store nobody calls."""
+    config = one.lanes[lane].config
+    assert isinstance(config, WhatsAppLane)
+    store = Patience(Store("redis://localhost/0"))
+    board = Board(Conditions(), store, "", lambda: None)
+    number = Number(config, board, Portfolio("main", store, "", {}), Window(store, ""), time.monotonic())
+    one.lanes[lane].take_number(number)
+    return number
+
+
+def test_what_a_lane_must_not_carry_any_more_goes_on_to_one_that_may() -> None:
+    """It was queued before a reload; it does not come back to this lane."""
+    one = Line(numbers())
+    put(one.queue("b"), templated("m", purpose=COLLECTIONS))
+    one.forwarder.refill(one.slots.values(), NOW)
+    assert not one.slot("b").queues[0].ready
+    outcome = one.outcomes["m"]
+    assert (outcome.kind, outcome.lane, outcome.error_code) == ("m", "a", "policy")
+
+
+def test_what_no_lane_may_carry_any_more_has_failed() -> None:
+    """With the reason that a new one would be rejected with."""
+    one = Line(numbers())
+    put(one.queue("b"), templated("m", purpose=COLLECTIONS, tried=("a",)), templated("free"))
+    one.forwarder.refill(one.slots.values(), NOW)
+    assert ids(one.slot("b").queues[0].ready) == ["free"]
+    assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == ("f", "policy")
+
+
+async def test_what_is_held_on_a_number_comes_back_when_it_expires() -> None:
+    """And is not held again then: its end is told."""
+    one = Line(numbers())
+    number = number_of(one, "a")
+    wrong = Failure(Disposition.HOLD, "132015", after=3600.0, scope=Scope.TEMPLATE)
+    now = time.time()
+    number._board.failed(wrong, number.whose, template_of(templated("m")), now)
+    queue = one.queue("a")
+    put(queue, templated("late", expires_at=now - 1), templated("held", expires_at=now + 7))
+    one.forwarder.refill(one.slots.values(), now)
+    await one.forwarder.place(one.slots.values(), now)
+    assert {each: outcome.due for each, outcome in one.outcomes.items()} == {"held": now + 7}
+    one.choose(now + 1)
+    assert [flight.message.message_id for flight in one.turn.expired] == ["late"]
