@@ -1,4 +1,4 @@
-"""Changes to bodies that leave them bodies: a value of JSON or a field of a form becomes another one.
+"""Changes to inputs; those to bodies leave them bodies: a value of JSON or a field of a form becomes another one.
 
 Octets changed at random are hardly ever JSON, and what lies behind the parser would never be seen. Pure but for the generator.
 """
@@ -20,6 +20,27 @@ _ODD: Sequence[Any] = (
     *("1969-12-31T23:59:59Z", "24:00", "-62135596801"),
     *([], {}, [[]], [None], {"": ""}, [{}]),
 )
+
+
+def any_of(inputs: Sequence[bytes], head: int | None, random: Random) -> bytes:
+    """Return one of some inputs, changed: the body that begins after the line behind `head` as what it is, or octets anywhere."""
+    octets = random.choice(inputs)
+    if head is not None and random.randrange(4):
+        start = octets.find(b"\n", head) + 1 if head else 0
+        changed = body(octets[start:], random)
+        if changed is not None:
+            return octets[:start] + changed
+    for _ in range(random.choice((1, 1, 2, 4))):
+        at = random.randint(0, len(octets))
+        match random.randrange(3):
+            case 0:
+                octets = octets[:at] + random.randbytes(random.randint(0, 4)) + octets[at + random.randint(0, 4) :]
+            case 1:
+                octets = octets[:at] + octets[at + random.randint(1, 16) :]
+            case _:
+                other = random.choice(inputs)
+                octets = octets[:at] + other[random.randint(0, len(other)) :]
+    return octets
 
 
 def body(octets: bytes, random: Random) -> bytes | None:

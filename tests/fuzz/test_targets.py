@@ -40,14 +40,8 @@ def test_changes_hold(name: str) -> None:
     target = TARGETS[name]
     random = Random(name)
     inputs = [*target.seeds(), *kept(name)]
-    for number in range(_CHANGES):
-        octets = random.choice(inputs)
-        if target.head is not None and number % 4:
-            start = octets.find(b"\n", target.head) + 1 if target.head else 0
-            target.run(octets[:start] + (mutate.body(octets[start:], random) or b""))
-        else:
-            at, size = random.randint(0, len(octets)), random.randint(0, 4)
-            target.run(octets[:at] + random.randbytes(size) + octets[at + random.randint(0, 4) :])
+    for _ in range(_CHANGES):
+        target.run(mutate.any_of(inputs, target.head, random)[: target.longest])
 
 
 def test_a_changed_body_is_one_still() -> None:
