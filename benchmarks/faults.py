@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
+
+import psutil
 
 from benchmarks.apache import ApacheKafka
 from benchmarks.site import Site
@@ -16,6 +19,11 @@ from smpp.constants import CommandStatus
 
 Fault = Callable[[Site, Gateway], Awaitable[None]]
 """Returns when it is over: from then on everything is there again, and the gateway has to find its way back."""
+
+
+class Missed(Exception):
+    """A fault that did not happen."""
+
 
 _AWAY_S = 2.0
 """How long whatever goes away stays away."""
@@ -55,9 +63,11 @@ async def freeze_broker(here: Site, gateway: Gateway) -> None:
 
 
 async def kill_worker(here: Site, gateway: Gateway) -> None:
-    """kill -9 of a worker; whoever supervises starts it again after a second."""
-    if victim := gateway.workers().get(_VICTIM):
-        victim.kill()
+    """kill -9 of a worker; whoever supervises starts it again after a second. Raises `Missed` if it is down already."""
+    try:
+        gateway.workers()[_VICTIM].kill()
+    except (KeyError, psutil.NoSuchProcess):
+        raise Missed from None
 
 
 def of(here: Site) -> Mapping[str, Fault]:
@@ -106,6 +116,7 @@ class Calamities:
                 return
             name, fault = self._faults[number % len(self._faults)]
             began = time.time()
-            await fault(self._here, self._gateway)
-            self.log.append((name, began, time.time()))
+            with contextlib.suppress(Missed):
+                await fault(self._here, self._gateway)
+                self.log.append((name, began, time.time()))
             number += 1

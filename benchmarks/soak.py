@@ -38,6 +38,9 @@ BACK_WITHIN_S = 10.0
 SHARE = 0.7
 """Of what the workers can carry is what they are offered."""
 
+_OFFERED = 0.99
+"""Of that is in fact, or the run says nothing: publishers begin and end with a job."""
+
 _LANE = "lane0"
 _WORKERS = 2
 _PER_JOB = 20
@@ -49,6 +52,7 @@ _JUDGED_FROM_S = 600.0
 _GROWTH_MB_PER_H = 20.0
 _GROWTH_FILES = 2
 _PATIENCE_S = 90.0
+_LOOK_S = 1.0
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +82,8 @@ class Vitals:
         self._load = load
         self._tally = tally
         self.rows: list[dict[str, float]] = []
+        self.first_workers: set[int] = set()
+        """The processes that have been the first worker: one, if it lived all the time."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -85,13 +91,15 @@ class Vitals:
             workers = self._gateway.workers()
             row: dict[str, float] = {"at": time.time()}
             with contextlib.suppress(psutil.Error, KeyError):
-                row |= {"rss_mb": workers[0].memory_info().rss / 1e6, "files": workers[0].num_fds()}
+                first = workers[0]
+                row |= {"rss_mb": first.memory_info().rss / 1e6, "files": first.num_fds()}
+                self.first_workers.add(first.pid)
             for name, pid in self._servers().items():
                 with contextlib.suppress(psutil.Error):
                     row[f"{name}_rss_mb"] = psutil.Process(pid).memory_info().rss / 1e6
             row["open"] = self._load.published - finals(self._tally)
             self.rows.append(row)
-            await asyncio.sleep(1)
+            await asyncio.sleep(_LOOK_S)
 
     def _servers(self) -> Mapping[str, int]:
         return {name: pid for name, pid in self._here.pids.items() if name != "simulator"}
@@ -152,12 +160,13 @@ class Soak:
         possible = faults.of(self._here)
         every_s = min(_EVERY_S, self._length_s / (len(possible) + 1.5))
         wrong = faults.Calamities(self._here, self._gateway, possible, every_s)
-        first = self._load.jobs
+        first, before = self._load.jobs, self._load.published
         # The last fault has as much time as all others.
         calm = after(self._length_s - every_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(wrong.run(calm))
             group.create_task(self._load.at_rate(rate, after(self._length_s)))
+        offered = (self._load.published - before) / self._length_s
         await self._all_closed()
         jobs = range(first, self._load.jobs)
         rows = seconds(self._campaign, _PER_JOB, jobs, self._here.stamps)
@@ -165,7 +174,7 @@ class Soak:
         stamps = self._here.stamps[first * _PER_JOB : self._load.published]
         return {
             "capacity_per_s": round(capacity, 1),
-            "offered_per_s": round(rate, 1),
+            "offered_per_s": round(offered, 1),
             "every_s": round(every_s, 1),
             **self._judged(rows, started, wrong.log),
             "incidents": sum(name in {"worker killed", "SMSC disconnects"} for name, _, _ in wrong.log),
@@ -238,6 +247,7 @@ class Soak:
         steady = rows[len(rows) // 3 :]
         files = [int(row["files"]) for row in rows]
         return {
+            "first_workers": len(self._vitals.first_workers),
             "rss_mb": round(rows[-1]["rss_mb"], 1),
             "rss_slope_mb_per_h": round(slope([((row["at"] - started) / 3600, row["rss_mb"]) for row in steady]), 2),
             "files_early": max(files[len(files) // 4 : len(files) // 2], default=files[0]),
@@ -256,8 +266,11 @@ def verdicts(result: Mapping[str, Any], mix: Mix, length_s: float, *, headline: 
         "duplicates within their bound": result["duplicates"] <= result["duplicates_bound"],
         "in doubt at most what was in flight": result["in_doubt"] <= mix.in_flight * result["incidents"],
         "binds within the contract": result["max_binds"] <= mix.binds,
+        "first worker lived all the time": result["first_workers"] == 1,
     }
     if not headline:
+        # There are numbers for so many messages only: much capacity for a long time wants more.
+        kept["70 % of capacity offered"] = result["offered_per_s"] >= _OFFERED * SHARE * result["capacity_per_s"]
         kept["p99 back in time"] = all(
             fault["back_after_s"] is not None and fault["back_after_s"] <= BACK_WITHIN_S for fault in result["faults"]
         )

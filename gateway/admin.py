@@ -128,8 +128,13 @@ class Controls:
             await asyncio.sleep(_EVERY_S)
 
     async def change(self, key: Key, ask: Ask | None) -> None:
-        """Ask for something, or no more: here at once, everywhere within a second. Raises `StoreUnavailable`: then it is open."""
+        """Ask for something, or no more: here at once, everywhere within a second. Raises `StoreUnavailable`: then it is open.
+
+        Who wants a lane to go on takes back a rate of 0 as well, which nobody can tell from a pause.
+        """
         self._learn(await self._store.run(_TELL, self._argument({key: ask})))
+        if key[0] == "lane" and ask is None and limit_of(self.asked, key[1]) == 0:
+            await self.change(("rate", key[1]), None)
 
     def _argument(self, changes: Mapping[Key, Ask | None]) -> tuple[str, int, list[str], list[str]]:
         known = [text for key, ask in self.asked.items() for text in (_field(key), _encode(ask).decode())]

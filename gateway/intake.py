@@ -102,6 +102,8 @@ class Intake:
         self._lanes = lanes
         self.counts: Counter[str] = Counter()
         """messages, rejected, dead."""
+        self.in_hand = 0
+        """Jobs that were fetched and are not yet expanded."""
         self.seconds = histogram("recado_intake_seconds")
         self._positions: dict[TopicPartition, int] = {}
         self._commit_at = 0.0
@@ -129,7 +131,9 @@ class Intake:
         try:
             fetched = await fetch(self._consumer, timeout_ms=200, max_records=200)
             if fetched:
+                self.in_hand = sum(map(len, fetched.values()))
                 await self._take([record for records in fetched.values() for record in records])
+                self.in_hand = 0
                 self._time([(records[0].timestamp / 1000, len(records)) for records in fetched.values()])
                 self._positions |= {tp: records[-1].offset + 1 for tp, records in fetched.items()}
             if self._positions and (self._stopping or time.monotonic() >= self._commit_at):

@@ -125,6 +125,7 @@ class Lane:
 
     def throttled(self, failure: Failure, now: float) -> None:
         """Give way: however many of a window bounce, that counts once."""
+        self.meter.throttled += 1
         self.adaptive.throttled(now, failure.after)
 
     def stop(self, failure: Failure) -> None:

@@ -17,7 +17,10 @@ import msgspec
 
 Format = Literal["text", "json"]
 
-_NUMBER = re.compile(r"(?<![\w.:-])\+?\d{6,11}(\d{4})(?![\w.])")
+_NUMBER = re.compile(
+    r"[\w.-]+:\d{1,5}:\d+(?![\d.])"  # topic:partition:offset, which stays
+    r"|(?:\+|%[0-9A-Fa-f]{2}|(?<!\w)(?<!\d\.))\d{6,11}(?P<last>\d{4})(?!\w|\.\d)"
+)
 _PAIR = re.compile(r"[ ,]*(?<![%\w])([a-z_][a-z0-9_]*)=%[-#0-9.]*[a-z]")
 _PLACEHOLDER = re.compile(r"%[-#0-9.]*[a-z]")
 
@@ -29,7 +32,11 @@ _KINDS = 1000
 
 def redacted(text: str) -> str:
     """Mask what looks like a phone number; the last four digits stay."""
-    return _NUMBER.sub(r"***\1", text)
+    return _NUMBER.sub(_masked, text)
+
+
+def _masked(found: re.Match[str]) -> str:
+    return f"***{found['last']}" if found["last"] else found[0]
 
 
 class Redacting(logging.Formatter):

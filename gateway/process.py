@@ -38,6 +38,7 @@ async def run(config: Config, load: Callable[[], Config] | None = None, stopping
     worker = Worker(config)
     if load is not None:
         loop.add_signal_handler(signal.SIGHUP, _reload, worker, load)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     starting = asyncio.create_task(worker.start())
     stop_early = asyncio.create_task(stopping.wait())
     await asyncio.wait([starting, stop_early], return_when=asyncio.FIRST_COMPLETED)

@@ -99,7 +99,7 @@ def read(worker: Worker, backlog: Backlog, now: float, monotonic: float) -> Work
         version=version("recado"),
         deployment=worker.config.kafka.deployment,
         problems=tuple(worker.problems()),
-        jobs_backlog=backlog.unread(worker.config.kafka.jobs_topic),
+        jobs_backlog=backlog.unread(worker.config.kafka.jobs_topic) + worker.intake.in_hand,
         held=worker.controls.held,
         lanes=tuple(
             _lane(worker, lane, backlog, outcomes[lane.name], now, monotonic) for lane in worker.lanes.values()

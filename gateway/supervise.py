@@ -2,7 +2,8 @@
 
 The parent carries no message and knows no Kafka: what breaks a worker should not break it. It holds one end of every
 worker's standard input. When that end closes, because the workers are to stop or because the parent is gone, in
-whatever way it went, the worker stops as it does on SIGTERM: nobody is left without a parent.
+whatever way it went, the worker stops as it does on SIGTERM: nobody is left without a parent. A line on it has the worker read
+its configuration again.
 
 A worker that has ended in good order without having been told so from here was drained by a person, at its admin port or
 by a signal of its own. It stays down until there is a reload, and when all have been drained, the parent ends as well.
@@ -92,17 +93,18 @@ class Supervisor:
     def kill(self) -> None:
         """End every worker at once."""
         self.stop()
-        self._send(signal.SIGKILL)
+        for process, _ in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
     def hang_up(self) -> None:
         """Have every worker read its configuration again; those that were drained are started with it."""
-        self._send(signal.SIGHUP)
-        self._resume()
-
-    def _send(self, number: signal.Signals) -> None:
         for process, _ in self._running.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+            assert process.stdin is not None
+            if not process.stdin.is_closing():
+                # It waits there for a worker that is only starting, and would die of a signal.
+                process.stdin.write(b"\n")
+        self._resume()
 
     def _resume(self) -> None:
         for wanted in self._drained.values():
@@ -173,16 +175,22 @@ async def run(supervisor: Supervisor, usable: Callable[[], bool]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, on_hang_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     return await supervisor.run()
 
 
 async def supervised(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run a worker, in its own process, until it ends; it is asked to when its standard input is closed."""
+    """Run a worker, in its own process, until it ends; it is asked to when its standard input is closed.
+
+    What comes by that before is a wish to read the configuration again. `main` has a handler for SIGHUP before it first waits.
+    """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
 
     def on_input() -> None:
-        if not os.read(_STDIN, 4096):
+        if os.read(_STDIN, 4096):
+            signal.raise_signal(signal.SIGHUP)
+        else:
             loop.remove_reader(_STDIN)
             stopping.set()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -116,6 +117,8 @@ def run(
 
     loaded = mistakes.load(config)
     log.setup(log_level, log_format, worker)
+    # Who finds us by the pidfile may send it at once, and would end us: it waits for its handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     with control.pidfile(pidfile):
         if workers is not None:
             raise typer.Exit(control.supervise(config, workers, "--log-level", log_level, "--log-format", log_format))

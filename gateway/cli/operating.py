@@ -21,7 +21,7 @@ Urls = Annotated[
 ]
 Lane = Annotated[str | None, typer.Argument(metavar="LANE", show_default=False)]
 Campaign = Annotated[str | None, typer.Option(help="Only this campaign, on all lanes; without a LANE.")]
-Tenant = Annotated[str, typer.Option(help="Whose campaign it is.")]
+Tenant = Annotated[str, typer.Option(help="Whose campaign it is; without, that of no tenant.")]
 Template = Annotated[
     str | None, typer.Option(metavar="NAME/LANGUAGE", help="Only this template of the lane, such as otp/es_CO.")
 ]
@@ -179,7 +179,8 @@ def _subject(lane: str | None, campaign: str | None, tenant: str, template: str 
     if bool(lane) == bool(campaign) or (template is not None and not (lane and name and language)):
         fail("name a LANE, a LANE and a --template NAME/LANGUAGE, or a --campaign", 2)
     if campaign:
-        return f"/campaigns/{quote(tenant, safe='')}/{quote(campaign, safe='')}", f"campaign {campaign}"
+        whose = f"tenant {tenant}" if tenant else "no tenant"
+        return f"/campaigns/{quote(tenant, safe='')}/{quote(campaign, safe='')}", f"campaign {campaign} of {whose}"
     path = quote(lane or "", safe="")
     if template:
         return f"/templates/{path}/{quote(name, safe='')}/{quote(language, safe='')}", f"template {template} of {lane}"

@@ -86,6 +86,7 @@ class WorkerCollector(Collector):
         for (action, result), count in worker.controls.counts.items():
             yield "recado_actions", (action, result), count
         for name, shared in worker.lanes.items():
+            yield "recado_parts_throttled", (name,), shared.meter.throttled
             yield "recado_binds", (name,), shared.meter.binds
             yield "recado_ledgers_lost", (name,), shared.meter.ledgers_lost
 

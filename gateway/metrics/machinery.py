@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -42,7 +41,7 @@ class Backlog:
     def __init__(self, *consumers: AIOKafkaConsumer) -> None:
         self._consumers = consumers
         self._ends: dict[TopicPartition, int] = {}
-        self._positions: dict[TopicPartition, int] = {}
+        self._positions: dict[AIOKafkaConsumer, dict[TopicPartition, int]] = {}
         self._looked_at = -_FRESH_S
 
     async def look(self) -> None:
@@ -58,19 +57,23 @@ class Backlog:
 
     def unread(self, topic: str) -> int:
         """Records of a topic that this worker's consumers have not been given, of the partitions that it has."""
-        return sum(self.behind(tp, at) for tp, at in self._positions.items() if tp.topic == topic)
+        return sum(
+            self.behind(tp, at)
+            for positions in self._positions.values()
+            for tp, at in positions.items()
+            if tp.topic == topic
+        )
 
     async def _ask(self, consumer: AIOKafkaConsumer) -> None:
         assigned = consumer.assignment()
+        # What went to another worker is its to tell, whether or not brokers answer.
+        known = self._positions.get(consumer, {})
+        self._positions[consumer] = {tp: at for tp, at in known.items() if tp in assigned}
         if not assigned:
             return
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 self._ends |= await consumer.end_offsets(list(assigned))
-                positions = {tp: await consumer.position(tp) for tp in assigned}
+                self._positions[consumer] = {tp: await consumer.position(tp) for tp in assigned}
         except (KafkaError, IllegalStateError, TimeoutError):
             return
-        topics = {tp.topic for tp in assigned}
-        # What went to another worker is its to tell.
-        others: Mapping[TopicPartition, int] = {tp: at for tp, at in self._positions.items() if tp.topic not in topics}
-        self._positions = {**others, **positions}

@@ -20,6 +20,8 @@ class LaneMeter:
     def __init__(self, classes: Iterable[TrafficClass]) -> None:
         self.written = 0
         """Parts."""
+        self.throttled = 0
+        """Parts that were refused as too many for the lane, whatever the code."""
         self.binds = 0
         """How often a slot came up."""
         self.ledgers_lost = 0

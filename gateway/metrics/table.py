@@ -69,6 +69,11 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         ),
         _counter("recado_parts_written", "Parts written to the provider, which is what contracts count.", "lane"),
         _counter("recado_parts_refused", "Parts that the provider refused, by its code.", "lane", "code"),
+        _counter(
+            "recado_parts_throttled",
+            "Those of them that it refused as too many for the lane, whatever the code.",
+            "lane",
+        ),
         _counter("recado_inbound", "Messages from people: published, repeated, cut.", "result"),
         _counter(
             "recado_dead_letters", "Records that could not be read: job (at intake), message (of a lane).", "reason"
@@ -209,13 +214,19 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
     ),
     "Machinery": (
         _histogram("recado_settle_batch_messages", COUNTS, "Settled messages that were published together."),
-        _gauge("recado_publisher_waiting", "Settled messages that wait for Kafka."),
+        _gauge(
+            "recado_publisher_waiting",
+            "Settled messages that Kafka does not have yet, those on their way to it included.",
+        ),
         _histogram(
             "recado_ledger_exchange_seconds", QUICK, "A turn's exchange with the ledger, waits for the store included."
         ),
         _histogram("recado_store_call_seconds", QUICK, "A call of the store that was answered."),
         _counter("recado_store_failures", "Calls of the store that failed."),
-        _gauge("recado_store_away", "Is the store away? Then forwarding stands still."),
+        _gauge(
+            "recado_store_away",
+            "Is the store away, by the connection of forwarding or by that of receipts and look-ups? What needs it stands still.",
+        ),
         _histogram(
             "recado_kafka_produce_seconds",
             QUICK,

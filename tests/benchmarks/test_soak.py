@@ -2,16 +2,20 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks import report, soak, tables
-from benchmarks.faults import Calamities
+from benchmarks.faults import Calamities, kill_worker
 from benchmarks.settings import EMBEDDED
 from benchmarks.soak import Mix, verdicts
 
 GOOD: dict[str, Any] = {
+    "capacity_per_s": 10_000.0,
+    "offered_per_s": 7000.0,
+    "first_workers": 1,
     "lost": 0,
     "duplicates": 0,
     "duplicates_bound": 0,
@@ -27,14 +31,20 @@ MIX = Mix(window=100, binds=4)
 
 
 def test_a_run_that_keeps_every_promise_keeps_them_all() -> None:
-    """A headline has no usual second to come back to."""
-    assert all(verdicts(GOOD, MIX, 1800, headline=False).values())
-    assert "p99 back in time" not in verdicts(GOOD, MIX, 1800, headline=True)
+    """A headline has no usual second to come back to, and is offered all that is carried."""
+    kept = verdicts(GOOD, MIX, 1800, headline=False)
+    assert all(kept.values())
+    assert kept.keys() - verdicts(GOOD, MIX, 1800, headline=True).keys() == {
+        "70 % of capacity offered",
+        "p99 back in time",
+    }
 
 
 @pytest.mark.parametrize(
     ("what", "broken"),
     [
+        ({"offered_per_s": 6900.0}, "70 % of capacity offered"),
+        ({"first_workers": 2}, "first worker lived all the time"),
         ({"lost": 1}, "nothing lost"),
         ({"duplicates": 1}, "duplicates within their bound"),
         ({"in_doubt": 801}, "in doubt at most what was in flight"),
@@ -73,6 +83,43 @@ async def test_things_go_wrong_in_turn_until_it_is_over() -> None:
     await wrong.run(lambda: len(happened) == 3)
     assert happened == [name for name, _, _ in wrong.log] == ["a", "b", "a"]
     assert all(began <= start <= over for _, start, over in wrong.log)
+
+
+async def test_what_could_not_happen_is_not_counted() -> None:
+    """A worker that is down already cannot be killed: its kill would excuse what else is in doubt."""
+    turns: list[str] = []
+
+    class NobodyThere:
+        def workers(self) -> dict[int, Any]:
+            turns.append("look")
+            return {}
+
+    wrong = Calamities(None, NobodyThere(), {"worker killed": kill_worker}, 0.001)  # type: ignore[arg-type]
+    await wrong.run(lambda: len(turns) == 2)
+    assert wrong.log == []
+
+
+async def test_a_first_worker_that_was_started_again_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is the same; its memory says nothing about half an hour."""
+    lives = iter([11, 11, 12])
+
+    class Process:
+        def __init__(self, pid: int) -> None:
+            self.pid = pid
+
+        def memory_info(self) -> Any:
+            return SimpleNamespace(rss=1e8)
+
+        def num_fds(self) -> int:
+            return 20
+
+    monkeypatch.setattr(soak, "_LOOK_S", 0.0)
+    here, load, tally = SimpleNamespace(pids={}), SimpleNamespace(published=0), soak.Tally(1)
+    gateway = SimpleNamespace(workers=lambda: {0: Process(next(lives))})
+    vitals = soak.Vitals(here, gateway, load, tally)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await vitals.run()
+    assert (len(vitals.rows), vitals.first_workers) == (3, {11, 12})
 
 
 @pytest.mark.faults

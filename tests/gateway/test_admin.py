@@ -148,6 +148,16 @@ async def test_what_one_is_asked_all_do_until_it_is_revoked(store_url: str, name
         assert limits(one) == {"andina": inf, "brava": 20.0}
 
 
+async def test_who_resumes_a_lane_takes_back_a_rate_of_nothing_too(store_url: str, namespace: str) -> None:
+    """It looks like a pause, wherever it was asked for; a rate that leaves something stays."""
+    async with processes(store_url, namespace) as (one, two):
+        await one.change(("rate", "andina"), Ask(5.0, 0.0))
+        await one.change(("rate", "brava"), Ask(5.0, 20.0))
+        await two.change(("lane", "andina"), None)
+        await two.change(("lane", "brava"), None)
+        assert limits(two) == {"andina": inf, "brava": 20.0}
+
+
 async def test_campaigns_and_templates_are_held_and_let_go(store_url: str, namespace: str) -> None:
     """At the gates of all lanes, and shown in words."""
     async with processes(store_url, namespace) as (one, two):

@@ -237,10 +237,21 @@ async def test_what_is_paused_is_resumed(store_url: str, namespace: str) -> None
     async with served(store_url, namespace) as site:
         subject = ["--campaign", "black/friday", "--tenant", "banco", "--url", site.base]
         done = await recado("pause", *subject, token=TOKEN)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "recado: campaign black/friday is paused\n")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            0,
+            "",
+            "recado: campaign black/friday of tenant banco is paused\n",
+        )
         assert set(site.worker.controls.asked) == {("campaign", "banco", "black/friday")}
         done = await recado("resume", *subject, token=TOKEN)
         assert (done.returncode, site.worker.controls.asked) == (0, {})
+
+
+async def test_a_campaign_without_its_tenant_is_that_of_nobody(store_url: str, namespace: str) -> None:
+    """Which is said: else somebody believes that a tenant's campaign stands still."""
+    async with served(store_url, namespace) as site:
+        done = await recado("pause", "--campaign", "nov", "--url", site.base, token=TOKEN)
+        assert (done.returncode, done.stderr) == (0, "recado: campaign nov of no tenant is paused\n")
 
 
 @pytest.mark.parametrize(

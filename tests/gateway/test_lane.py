@@ -128,6 +128,14 @@ def test_a_paused_contract_grants_nothing() -> None:
 # Failures.
 
 
+def test_every_part_that_is_refused_as_too_many_is_counted() -> None:
+    """Whatever its code, so that an alert need not know those of all providers."""
+    one = leased()
+    for code in ("ESME_RTHROTTLED", "http:503", "1"):
+        one.throttled(Failure(Disposition.THROTTLED, code), T)
+    assert one.meter.throttled == 3
+
+
 def test_a_refusal_is_what_the_contract_makes_of_it() -> None:
     """The lane's own rule before the defaults."""
     one = lane(errors={"ESME_RSYSERR": "reroute", "0x0411": "hold"})

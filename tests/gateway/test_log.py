@@ -49,7 +49,39 @@ def test_numbers_of_people_are_masked(number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["port=2775", "offset=1234567", "queue=recado.lane.andina.bulk:3", "89000", "0x0000040B"]
+    ("text", "shown"),
+    [
+        ("invalid number 573001234567.", "invalid number ***4567."),
+        ("573001234567. Try again", "***4567. Try again"),
+        ("to:573001234567", "to:***4567"),
+        ('{"to":573001234567}', '{"to":***4567}'),
+        ("x-573001234567", "x-***4567"),
+        ("/573001234567/573007654321", "/***4567/***4321"),
+        ("?to=%2B573001234567&x=1", "?to=***4567&x=1"),
+        ("?q=to%3A573001234567", "?q=to***4567"),
+        ("juan.573001234567@example.com", "juan.***4567@example.com"),
+    ],
+)
+def test_a_number_is_known_whatever_stands_around_it(text: str, shown: str) -> None:
+    """The words of peers end in a full stop, have keys and colons, and are addresses."""
+    assert line("%s", text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "port=2775",
+        "offset=1234567",
+        "queue=recado.lane.andina.bulk:3",
+        "recado.jobs:3:1234567890",
+        "0:7:1234567890",
+        "until=1764000000.25",
+        "0.1234567890",
+        "89000",
+        "0x0000040B",
+        "00000000-0000-4000-8000-12345678901a",
+        "10.0.0.1:9092",
+    ],
 )
 def test_what_operations_need_stays(text: str) -> None:
     """Ports, offsets, short codes and statuses are no numbers of people."""

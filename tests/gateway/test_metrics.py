@@ -26,6 +26,7 @@ from gateway.metrics.collect import WorkerCollector
 from gateway.metrics.count import MOST_CODES, OTHER, Histogram, Line, Tally
 from gateway.metrics.machinery import Backlog, LoopLag
 from gateway.metrics.meters import histogram
+from smpp.constants import CommandStatus
 from tests.support import dispatching
 from tests.support.dispatching import NOW, configured, lease, message, messages, put, queue_of, slot_of
 
@@ -137,12 +138,18 @@ def test_what_is_written_has_waited_since_its_record(monkeypatch: pytest.MonkeyP
     assert sum(otp.buckets) == 0
 
 
-def test_answers_are_timed_by_the_read() -> None:
-    """From the write to the answer."""
+def test_answers_are_timed_by_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the last write to the answer, whatever the clock on the wall does and however often it was written before."""
     line = dispatching.Line(LANES)
     put(line.queue("andina"), *messages(4))
     parts = line.write(NOW)
-    line.answer(parts, now=NOW + 0.2)
+    line.answer(parts, CommandStatus.ESME_RTHROTTLED, now=NOW + 60)
+    now = time.monotonic() + 100
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    line.lanes["andina"].meter.round_trip = histogram("recado_provider_round_trip_seconds")
+    parts = line.write(NOW + 70)
+    now += 0.2
+    line.answer(parts, now=NOW - 3600)
     round_trip = line.lanes["andina"].meter.round_trip
     assert sum(round_trip.buckets) == 4
     assert round_trip.total == pytest.approx(0.8)
@@ -195,6 +202,7 @@ async def test_a_scrape_shows_what_stages_have_counted() -> None:
         worker.receipts.of_account["andina", "early"] = 5
         lane.refusals.add("ESME_RTHROTTLED")
         lane.meter.written = 9
+        lane.meter.throttled = 7
         lane.meter.ledgers_lost = 8
         lane.meter.round_trip.observe(0.03, 6)
         worker.store.calls.failures = 1
@@ -205,6 +213,7 @@ async def test_a_scrape_shows_what_stages_have_counted() -> None:
     assert found["recado_receipts_total", "andina", "early"] == 5
     assert found["recado_parts_refused_total", "andina", "ESME_RTHROTTLED"] == 1
     assert found["recado_parts_written_total", "andina"] == 9
+    assert found["recado_parts_throttled_total", "andina"] == 7
     assert found["recado_ledgers_lost_total", "andina"] == 8
     assert found["recado_provider_round_trip_seconds_bucket", "andina", "0.025"] == 0
     assert found["recado_provider_round_trip_seconds_bucket", "andina", "0.05"] == 6
@@ -317,6 +326,13 @@ async def test_callbacks_are_shown_by_what_became_of_them() -> None:
     assert found["recado_webhook_contents_total", "wa", "unknown"] == 5
 
 
+async def test_jobs_in_hand_wait_too() -> None:
+    """Two hundred of them may be two million recipients."""
+    async with scraped() as (worker, samples):
+        worker.intake.in_hand = 200
+        assert samples()["recado_jobs_backlog",] == 200
+
+
 # What waits in Kafka.
 
 
@@ -371,6 +387,32 @@ async def test_a_partition_that_went_elsewhere_is_counted_there() -> None:
     backlog._looked_at = 0.0
     await backlog.look()
     assert backlog.unread("jobs") == 6
+
+
+async def test_who_has_lost_everything_tells_of_nothing() -> None:
+    """All partitions of a topic, or of all topics, may go at once: their new owner tells of them."""
+    first, second = tps()
+    rung = TopicPartition("delay.1", 0)
+    jobs, delay = Consumer({first: 10, second: 7}, {first: 4, second: 0}), Consumer({rung: 9}, {rung: 0})
+    backlog = Backlog(jobs, delay)
+    await backlog.look()
+    assert (backlog.unread("jobs"), backlog.unread("delay.1")) == (13, 9)
+    jobs.positions.clear()
+    backlog._looked_at = 0.0
+    await backlog.look()
+    assert (backlog.unread("jobs"), backlog.unread("delay.1")) == (0, 9)
+
+
+async def test_a_topic_that_went_elsewhere_is_counted_there() -> None:
+    """Its consumer has others left: one rung of the ladder of several."""
+    short, long = TopicPartition("delay.1", 0), TopicPartition("delay.60", 0)
+    delay = Consumer({short: 9, long: 5}, {short: 0, long: 0})
+    backlog = Backlog(delay)
+    await backlog.look()
+    del delay.positions[short]
+    backlog._looked_at = 0.0
+    await backlog.look()
+    assert (backlog.unread("delay.1"), backlog.unread("delay.60")) == (0, 5)
 
 
 async def test_the_loop_lag_is_how_late_a_timer_was() -> None:

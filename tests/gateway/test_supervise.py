@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app, control
 from gateway.supervise import Restarts, Supervisor
+from tests.gateway.test_cli import write
 
 # Lives until its standard input is closed, as a worker does, and ends in good order.
 WELL = ("cat",)
@@ -117,7 +119,7 @@ async def test_a_worker_that_dies_is_started_again() -> None:
 def two_workers(folder: Path) -> tuple[Supervisor, list[int]]:
     """Two that live until a file with their number is there, or they are asked; and those that were started."""
     started: list[int] = []
-    script = "trap '' HUP; touch up-$0; while [ ! -e drain-$0 ] && read -t 0.01 line || [ $? -gt 128 ]; do :; done"
+    script = "touch up-$0; while [ ! -e drain-$0 ] && read -t 0.01 line || [ $? -gt 128 ]; do :; done"
 
     def command(index: int) -> tuple[str, ...]:
         started.append(index)
@@ -208,31 +210,47 @@ async def test_a_stop_ends_the_pause_before_a_restart() -> None:
 async def test_a_changed_configuration_is_told_to_every_worker(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By SIGHUP."""
+    """As SIGHUP; who is only starting neither dies of it nor goes on with what he has read before."""
     caplog.set_level(logging.INFO, "gateway.supervise")
-    # No shell: one that is started with SIGHUP ignored, as by nohup, cannot trap it.
     script = """
-import os, pathlib, signal, sys, time
-os.chdir(sys.argv[1])
-signal.signal(signal.SIGHUP, lambda *_: pathlib.Path("hup").touch())
-pathlib.Path("up").touch()
-sys.stdin.read()
-while not os.path.exists("hup"): time.sleep(0.01)
+import asyncio, pathlib, signal, sys
+from gateway.supervise import supervised
+
+async def main(stopping):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, pathlib.Path(sys.argv[1]).touch)
+    await stopping.wait()
+
+asyncio.run(supervised(main))
 """
-    folders = [tmp_path / str(index) for index in range(2)]
-    for folder in folders:
-        folder.mkdir()
-    it = Supervisor(lambda index: (sys.executable, "-c", script, str(folders[index])), 2, Restarts())
+    told = [tmp_path / str(index) for index in range(2)]
+    it = Supervisor(lambda index: (sys.executable, "-c", script, str(told[index])), 2, Restarts())
     running = asyncio.create_task(it.run())
-    await until(lambda: all((folder / "up").exists() for folder in folders))
     await until(lambda: sum(" started pid=" in line for line in caplog.messages) == 2)
     it.hang_up()
+    await until(lambda: all(file.exists() for file in told))
+    for file in told:
+        file.unlink()
+    it.hang_up()
+    await until(lambda: all(file.exists() for file in told))
     it.stop()
+    it.hang_up()
     assert await running == 0
-    assert all((folder / "hup").exists() for folder in folders)
+    assert sum(" started pid=" in line for line in caplog.messages) == 2
 
 
 # The command line.
+
+
+def test_a_reload_does_not_end_a_gateway_that_only_starts(tmp_path: Path) -> None:
+    """Its process id is in the file before it can do what it is asked: it is asked again when it can."""
+    file = write(tmp_path)
+    pid = tmp_path / "pid"
+    command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(file), "--pidfile", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 1  # there is no Kafka
 
 
 def recado(*arguments: object) -> tuple[int, str]:
