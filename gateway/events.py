@@ -152,6 +152,7 @@ def _of_attempt(
     tenant = what.tenant
     key, job = _of_job(what.job_id, what.campaign, tenant, what.channel, lane)
     message_id = quoted(what.message_id)
+    status, class_ = "" + status, "" + what.class_  # plain, since an enum in an f-string costs as much as all of this line
     if error_code:
         more += f',"error_code":{quoted(error_code)}'
     if error_text:
@@ -159,7 +160,7 @@ def _of_attempt(
     return (
         key,
         f'{{"event_id":"{tenant}/{message_id[1:-1]}/{status}/{occurrence}","status":"{status}","time":"{time}"'
-        f',"message_id":{message_id}{job},"class":"{what.class_}","attempt":{what.attempt},"parts":{parts}'
+        f',"message_id":{message_id}{job},"class":"{class_}","attempt":{what.attempt},"parts":{parts}'
         f',"parts_done":{parts_done}{more}}}'.encode(),
     )
 

@@ -321,7 +321,7 @@ class Receipts:
     ) -> Record:
         if sent.portfolio and status in (*_REACHED, *_OVER):
             self._reached.setdefault(sent.portfolio, ([], []))[status in _OVER].append((sent.to, attempt_key(sent)))
-        if self._on_refused is not None and status is EventStatus.FAILED and sent.channel == "whatsapp":
+        if sent.channel == "whatsapp" and status is EventStatus.FAILED and self._on_refused is not None:
             self._refused.append((sent, code))
         if sent.plan and status in _OVER and self._failover is not None:
             message = decode_message(sent.plan.encode())

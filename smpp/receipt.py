@@ -42,6 +42,8 @@ _STATES: Final = {
     **dict(zip(_WORDS, MessageState, strict=True)),
     "UNDELIVERED": MessageState.UNDELIVERABLE,
 }
+_DELIVERED: Final = MessageState.DELIVERED  # looked up in its class it costs more than what is done with it
+_UNKNOWN: Final = MessageState.UNKNOWN
 _STATE_OF_VALUE: Final = {int(state): state for state in MessageState}
 _FAILED: Final = frozenset(
     (MessageState.EXPIRED, MessageState.DELETED, MessageState.UNDELIVERABLE, MessageState.REJECTED)
@@ -77,7 +79,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         ACCEPTED and UNKNOWN are not final: the first is followed by more at most operators, the second says nothing.
         A failure told in an intermediate notification is that of one attempt.
         """
-        if self.state is MessageState.DELIVERED:
+        if self.state is _DELIVERED:
             return True
         return self.state in _FAILED and not self.intermediate
 
@@ -122,7 +124,7 @@ def parse(esm_class: int, short_message: bytes, tlvs: Mapping[int, bytes]) -> Re
         message_id, submit_at, done_at, stat, error = [_field(search, text) for search in _FIELDS]
     else:
         return None
-    state = _STATES.get(stat.upper(), MessageState.UNKNOWN)
+    state = _STATES.get(stat.upper(), _UNKNOWN)
     intermediate = kind == _INTERMEDIATE
     if not tlvs:
         return Receipt(message_id, state, stat, error, submit_at, done_at, intermediate)

@@ -268,13 +268,13 @@ def test_each_configuration_names_its_page() -> None:
 def test_a_library_is_measured_and_nothing_is_left_running(tmp_path: Path) -> None:
     """Our own SMPP package as the peer, for it is always there: everything arrives, with every receipt."""
     file = tmp_path / "result.json"
-    options = ["--only", "recado-smpp", "--messages", "300", "--json", str(file)]
+    options = ["--only", "recado-smpp", "--messages", "3000", "--json", str(file)]
     command = [sys.executable, "-m", "benchmarks.peers", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     (entry,) = json.loads(file.read_text())["peers"]
     run = entry["run"]
-    assert (run["messages"], run["lost"], run["duplicate_parts"], run["unreported"]) == (300, 0, 0, 0)
-    assert run["receipts_asked"] == 420  # 60 of them of three parts
+    assert (run["messages"], run["lost"], run["duplicate_parts"], run["unreported"]) == (3000, 0, 0, 0)
+    assert run["receipts_asked"] == 4200  # 600 of them of three parts
     assert run["cpu_s_per_100k"] > 0
     assert "| recado-smpp | library |" in done.stdout
