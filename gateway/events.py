@@ -152,7 +152,10 @@ def _of_attempt(
     tenant = what.tenant
     key, job = _of_job(what.job_id, what.campaign, tenant, what.channel, lane)
     message_id = quoted(what.message_id)
-    status, class_ = "" + status, "" + what.class_  # plain, since an enum in an f-string costs as much as all of this line
+    status, class_ = (
+        "" + status,
+        "" + what.class_,
+    )  # plain, since an enum in an f-string costs as much as all of this line
     if error_code:
         more += f',"error_code":{quoted(error_code)}'
     if error_text:
