@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import aiohttp
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from yarl import URL
 
 from gateway import config, topics
@@ -203,7 +203,7 @@ async def callbacks(
     await producer.start()
     url = site.config.store.url.reveal()
     store = Store(store_url or url, 1.0)
-    redis = Redis.from_url(url)
+    redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=20))
     outbox = Outbox(producer)
     counting = Counting(store)
     lanes = served or [whatsapp()]
