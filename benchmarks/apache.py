@@ -16,7 +16,8 @@ from gateway.embedded import HOST, KAFKA_PROBE, EmbeddedError, Server, free_port
 JARS = Path(__file__).parents[1] / ".cache" / "kafka"
 _CLUSTER = "cmVjYWRvLXRlc3RzLW9ubA"  # any 16 octets in base64
 
-# One node that is broker and controller. What is not here is as Apache ships it, above all the limit of a record (1 MiB).
+# One node that is broker and controller. What is not here is as Apache ships it, above all the limit of a record (1 MiB). A node
+# that was killed and comes back has to wait for the end of its own last session, where in a cluster another had taken over.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -36,6 +37,8 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
 """
 
 

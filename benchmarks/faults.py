@@ -45,13 +45,13 @@ async def throttle(here: Site, gateway: Gateway) -> None:
 
 async def restart_store(here: Site, gateway: Gateway) -> None:
     """The store is killed, and started again with what it had written down."""
-    await _restart(here.store)
+    await _restart(here.store, _AWAY_S)
 
 
 async def restart_broker(here: Site, gateway: Gateway) -> None:
-    """The broker is killed and started again, which takes Apache Kafka some seconds of its own."""
+    """The broker is killed and started again at once, which takes Apache Kafka some seconds of its own."""
     assert here.broker is not None
-    await _restart(here.broker)
+    await _restart(here.broker, 0.0)
 
 
 async def freeze_broker(here: Site, gateway: Gateway) -> None:
@@ -85,9 +85,9 @@ async def _behave(here: Site, **changes: object) -> None:
         await here.control.call("behaviour", system_id=account, changes=changes)
 
 
-async def _restart(server: Server) -> None:
+async def _restart(server: Server, away_s: float) -> None:
     server.kill()
-    await asyncio.sleep(_AWAY_S)
+    await asyncio.sleep(away_s)
     await server.__aenter__()
 
 

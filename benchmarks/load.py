@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.campaign import Campaign, Tally
 from gateway.model import FINAL
+from gateway.outbox import Batches, Outbox
 
 _LOOK_S = 0.01
 
@@ -26,14 +28,21 @@ class TenantCampaign(Campaign):
 
 
 class Load:
-    """Publishes the jobs of a campaign in their order, in as many calls as one likes."""
+    """Publishes the jobs of a campaign in their order, in as many calls as one likes.
+
+    What comes while Kafka has not acknowledged what came before goes together: thousands of calls of a client that wait for
+    a broker to come back would wake each other for minutes.
+    """
 
     def __init__(self, campaign: Campaign, per_job: int, producer: AIOKafkaProducer, topic: str) -> None:
         self.campaign = campaign
         self._per_job = per_job
         self._producer = producer
+        self._outbox = Outbox(producer)
         self._topic = topic
         self._jobs = 0
+        self._waiting: Batches = {}
+        self._wake = asyncio.Event()
 
     @property
     def published(self) -> int:
@@ -51,40 +60,59 @@ class Load:
 
     async def at_once(self, messages: int) -> None:
         """Publish so many, a multiple of what a job has, as fast as Kafka takes them."""
-        async with asyncio.TaskGroup() as sending:
-            for _ in range(messages // self._per_job):
-                self._send(sending)
+        for _ in range(messages // self._per_job):
+            self._put()
+        await self._flush()
 
     async def at_rate(self, per_s: float, until: Callable[[], bool]) -> None:
         """Publish `per_s` messages a second until something holds; a publisher that was held up catches up."""
         now = asyncio.get_running_loop().time
         began = now()
         number = 0
-        async with asyncio.TaskGroup() as sending:
+        async with self._flowing():
             while self.left and not until():
                 wait = began + number * self._per_job / per_s - now()
                 if wait > 0:
                     await asyncio.sleep(wait)
-                self._send(sending)
+                self._put()
                 number += 1
 
     async def saturating(self, closed: Callable[[], int], most: int, until: Callable[[], bool]) -> None:
         """Publish whenever fewer than `most` messages are not closed, until something holds."""
-        async with asyncio.TaskGroup() as sending:
+        async with self._flowing():
             while not until():
                 while self.left and self.published - closed() < most:
-                    self._send(sending)
+                    self._put()
                 await asyncio.sleep(_LOOK_S)
 
-    def _send(self, sending: asyncio.TaskGroup) -> None:
+    def _put(self) -> None:
         value = self.campaign.job(self._jobs)
         self.campaign.appended_at[self._jobs] = time.time()
         partitions = len(self._producer.client.cluster.partitions_for_topic(self._topic) or (0,))
-        sending.create_task(self._append(value, self._jobs % partitions))
+        self._waiting.setdefault((self._topic, self._jobs % partitions), []).append((None, value))
         self._jobs += 1
+        self._wake.set()
 
-    async def _append(self, value: bytes, partition: int) -> None:
-        await self._producer.send_and_wait(self._topic, value, partition=partition)
+    async def _flush(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            await self._outbox.send(waiting)
+
+    @contextlib.asynccontextmanager
+    async def _flowing(self) -> AsyncIterator[None]:
+        """Have Kafka given what is put, and all of it at the end."""
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._flow(over))
+            yield
+            over.set()
+            self._wake.set()
+
+    async def _flow(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            await self._wake.wait()
+            self._wake.clear()
+            await self._flush()
 
 
 def after(seconds: float) -> Callable[[], bool]:

@@ -67,7 +67,7 @@ async def clients(gateway: config.Config) -> AsyncIterator[Clients]:
     """Make the topics and the clients; the topics of a broker that goes on living are deleted at the end."""
     bootstrap = list(gateway.kafka.servers)
     created = await topics.create(gateway)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=8 * 2**20)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=8 * 2**20, max_batch_size=900_000)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         auto_offset_reset="earliest",
