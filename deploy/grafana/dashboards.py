@@ -310,6 +310,12 @@ def reliability() -> Board:
         "short",
         Query("sum by (instance, lane) (recado_queue_fenced)", "{{instance}} {{lane}}"),
     )
+    board.graph(
+        "Queues whose ledger was lost, in an hour",
+        "short",
+        Query("sum by (lane) (increase(recado_ledgers_lost_total[1h]))", "{{lane}}"),
+        text="More than 0: the store forgot what was written. The runbook of RecadoLedgerLost says what to do first.",
+    )
     board.row("Bounds")
     board.graph(
         "Settled, waiting for Kafka", "short", Query("sum by (instance) (recado_publisher_waiting)", "{{instance}}")
