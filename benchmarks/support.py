@@ -52,6 +52,7 @@ class LastingStore(EmbeddedStore):
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
+        self._start_patience_s = 120.0  # it reads its log first: 12 s for what ten minutes leave
         # What comes later on the command line counts.
         self._command = [*self._command, "--appendonly", "yes", "--appendfsync", "everysec", "--dir", str(directory)]
 

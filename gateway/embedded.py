@@ -76,6 +76,7 @@ class Server:
         self._command = command
         self._probe = probe
         self._environment = environment or {}
+        self._start_patience_s = _START_PATIENCE_S
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] = BytesIO()
 
@@ -128,7 +129,7 @@ class Server:
 
     async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
         try:
-            async with asyncio.timeout(_START_PATIENCE_S):
+            async with asyncio.timeout(self._start_patience_s):
                 while not await self._answers():
                     if process.poll() is not None:
                         raise EmbeddedError(f"{self.name} ended at the start\n{self._last_output()}")

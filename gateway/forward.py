@@ -186,6 +186,7 @@ class Forwarder:
                 queue.recovered = {}
             if message.purpose and not flight.in_doubt and not admits(queue.slot.lane.config, message.purpose):
                 why = Failure(Disposition.REROUTE, "policy", f"{message.purpose} is not sent over {message.channel}")
+                flight.ids = flight.ids or list(message.accepted_ids)
                 self._settler.refuse(flight, why, now)
                 continue
             if message.expires_at and self._look_at == inf:
@@ -205,6 +206,9 @@ class Forwarder:
                 count = len(bodies)
                 flight.ids = ids if len(ids) == count else [""] * count
                 parts = [Part(flight, n, body) for n, body in enumerate(bodies) if not flight.ids[n]]
+                if not parts:  # nothing is left to write, and no answer will come that says so
+                    self._turn.settle(flight, Outcome("s", now, tuple(flight.ids), parts=count))
+                    continue
                 flight.left = len(parts)
                 ready.extend(parts)
             queue.flights[offset] = flight
@@ -313,9 +317,11 @@ class Forwarder:
             if flight.admitted_at and not flight.intended and now - flight.admitted_at > _STALE_S:
                 self._settler.defer(flight, 0.0, now)
                 continue
-            if not flight.intended and not gate.open and (wait := gate.wait(message, flight.left, time.monotonic())):
-                self._step_aside(flight, wait, now)
-                continue
+            if not flight.intended and not gate.open:
+                left_s = message.expires_at - now if message.expires_at else inf
+                if wait := gate.wait(message, flight.left, time.monotonic(), left_s):
+                    self._step_aside(flight, wait, now)
+                    continue
             most -= 1
             flight.flying += 1
             parts.append(part)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 
 from gateway.lane_config import Caps
 from gateway.model import Message, TrafficClass
@@ -55,8 +56,12 @@ class _Cap:
             return True
         return self.bucket.available(now) < min(parts, self.bucket.burst)
 
-    def speak_for(self, class_: TrafficClass, parts: int, now: float, roll: Callable[[], float]) -> float:
+    def speak_for(
+        self, class_: TrafficClass, parts: int, now: float, left_s: float, roll: Callable[[], float]
+    ) -> float:
         """Seconds until there are tokens for these parts beyond what is spoken for by who is as urgent, or more.
+
+        What has only `left_s` to live, and will expire before, speaks for nothing.
 
         A one-time password does not wait behind a campaign. What is beyond `AGAIN_S` speaks for nothing, else each time that it
         asks it would be further behind; when it asks is spread, so that it meets free places as often as what comes new does.
@@ -67,7 +72,7 @@ class _Cap:
         rank = _RANKS[class_]
         took = parts / rate
         seconds = max(0.0, self.spoken_for[rank] - now) + took
-        if seconds > AGAIN_S:
+        if seconds > min(left_s, AGAIN_S):
             return AGAIN_S * (0.5 + 0.5 * roll())
         for less_urgent in range(rank, len(_RANKS)):
             self.spoken_for[less_urgent] = max(self.spoken_for[less_urgent], now) + took
@@ -121,8 +126,11 @@ class Gate:
             self._held.pop(kind, None)
         self._note_open()
 
-    def wait(self, message: Message, parts: int, now: float) -> float:
-        """Seconds after which to ask again (`AGAIN_S` at most), or 0 with the tokens of all its caps taken: it goes now."""
+    def wait(self, message: Message, parts: int, now: float, left_s: float = inf) -> float:
+        """Seconds after which to ask again (`AGAIN_S` at most), or 0 with the tokens of all its caps taken: it goes now.
+
+        `left_s` is how long the message has to live.
+        """
         if self._held and (seconds := self._held_for(message, now)):
             return min(seconds, AGAIN_S)
         caps = [self._cap(kind, name, now) for kind, name in self._names(message)]
@@ -134,7 +142,7 @@ class Gate:
                 if cap is not None:
                     cap.bucket.take(parts, now)
             return 0.0
-        return max(cap.speak_for(message.class_, parts, now, self._roll) for cap in short)
+        return max(cap.speak_for(message.class_, parts, now, left_s, self._roll) for cap in short)
 
     def _names(self, message: Message) -> Iterable[tuple[str, str]]:
         return [(kind, getattr(message, kind)) for kind in self._kinds]

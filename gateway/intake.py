@@ -129,7 +129,9 @@ class Intake:
     async def _turn(self) -> bool:
         """One poll, and once a second a commit; True when that was the last, with everything committed."""
         try:
-            fetched = await fetch(self._consumer, timeout_ms=200, max_records=200)
+            fetched = {}
+            if not (self._stopping and self._positions):  # else it takes no more, and is only to commit what it took
+                fetched = await fetch(self._consumer, timeout_ms=200, max_records=200)
             if fetched:
                 self.in_hand = sum(map(len, fetched.values()))
                 await self._take([record for records in fetched.values() for record in records])

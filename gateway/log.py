@@ -18,7 +18,7 @@ import msgspec
 Format = Literal["text", "json"]
 
 _NUMBER = re.compile(
-    r"[\w.-]+:\d{1,5}:\d+(?![\d.])"  # topic:partition:offset, which stays
+    r"(?<![\w.-])(?:\d{1,5}|(?=[\w.-]*[A-Za-z_])[\w.-]+):\d{1,5}:\d+(?![\d.])"  # topic:partition:offset, which stays
     r"|(?:\+|%[0-9A-Fa-f]{2}|(?<!\w)(?<!\d\.))\d{6,11}(?P<last>\d{4})(?!\w|\.\d)"
 )
 _PAIR = re.compile(r"[ ,]*(?<![%\w])([a-z_][a-z0-9_]*)=%[-#0-9.]*[a-z]")

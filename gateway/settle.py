@@ -109,8 +109,12 @@ class Settler:
         for part in reversed(parts):
             flight = part.flight
             flight.flying -= 1
+            if flight.ids[part.number]:  # a late answer to an earlier write has told
+                flight.left -= 1
+                self._landed(flight, now)
+                continue
             flight.in_doubt = True
-            resend = self.classes.in_doubt(flight.message.class_) == "resend"
+            resend = self.classes.in_doubt(flight.message.class_) == "resend" and self.worth_it(flight)
             first = not part.silent and not flight.message.doubtful
             if resend and first and not flight.queue.slot.lane.carrier.echoes:
                 part.silent = True
@@ -194,8 +198,10 @@ class Settler:
         )
 
     def refuse(self, flight: Flight, failure: Failure, now: float) -> None:
-        """Fail a message of which nothing was written, or go on with the next step of its plan."""
-        outcome = self._elsewhere(flight, failure, now) or Outcome(_end(flight), now, (), failure.code, failure.text)
+        """Fail a message of which this attempt has written nothing, or go on with the next step of its plan."""
+        outcome = self._elsewhere(flight, failure, now) or Outcome(
+            _end(flight), now, tuple(flight.ids), failure.code, failure.text, len(flight.ids) or 1
+        )
         self._turn.settle(flight, outcome)
 
     def move(self, flight: Flight, now: float) -> bool:
@@ -300,7 +306,7 @@ class Settler:
         elif flight.in_doubt and "" in ids and self.classes.in_doubt(flight.message.class_) == "report":
             self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
             outcome = Outcome("u", now, ids, "no-answer", "written, not answered", parts)
-        elif failure is not None:
+        elif failure is not None and "" in ids:
             outcome = self._again(flight, failure, now)
         else:  # accepted, or answered in the end whatever was in doubt in between
             outcome = Outcome("s", now, ids, "", "", parts)

@@ -101,6 +101,14 @@ def test_only_the_parts_that_were_not_accepted_are_written() -> None:
     assert [part.number for part in one.write()] == [1]
 
 
+def test_what_was_accepted_whole_is_submitted() -> None:
+    """Nothing of it is left to write, and no answer would ever end it."""
+    one = Line(alone())
+    put(one.queue("andina"), message(text=long_text(2), accepted_ids=("id-0", "id-1")))
+    assert one.write() == []
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("s", ("id-0", "id-1"))
+
+
 def test_accepted_ids_of_another_text_say_nothing() -> None:
     """Their number is not that of its parts."""
     one = Line(alone())

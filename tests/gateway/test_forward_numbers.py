@@ -64,6 +64,14 @@ def test_what_a_lane_must_not_carry_any_more_goes_on_to_one_that_may() -> None:
     assert (outcome.kind, outcome.lane, outcome.error_code) == ("m", "a", "policy")
 
 
+def test_what_a_lane_has_accepted_in_part_does_not_go_on_to_another() -> None:
+    """It would carry the rest alone."""
+    one = Line(numbers())
+    put(one.queue("b"), templated("m", purpose=COLLECTIONS, attempt=2, accepted_ids=("id-0", "")))
+    one.forwarder.refill(one.slots.values(), NOW)
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("f", ("id-0", ""))
+
+
 def test_what_no_lane_may_carry_any_more_has_failed() -> None:
     """With the reason that a new one would be rejected with."""
     one = Line(numbers())

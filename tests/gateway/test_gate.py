@@ -287,6 +287,14 @@ def test_a_campaign_waits_behind_one_time_passwords() -> None:
     assert one.wait(OTP, 1, T + 0.4) == 0
 
 
+def test_what_expires_before_its_turn_speaks_for_nothing() -> None:
+    """Else the tokens of those that are gone would be kept from who is less urgent."""
+    one = gate(tenant=1)
+    for _ in range(500):
+        one.wait(OTP, 1, T, 60.0)
+    assert one.wait(BULK, 1, T + 61) == 0
+
+
 def test_one_time_passwords_within_the_cap_are_through_in_seconds() -> None:
     """While a campaign waits that is twice what the cap lets through."""
     asks = [(T, BULK)] * 12_000 + [(T + 0.5 + n / 8, OTP) for n in range(4_000)]

@@ -324,6 +324,14 @@ async def test_a_commit_that_failed_is_repeated() -> None:
     assert desk.intake.counts["messages"] == 1
 
 
+async def test_who_stops_and_cannot_commit_takes_no_more() -> None:
+    """The next owner would make all of it again."""
+    async with uncommitted(RequestTimedOutError()) as desk:
+        desk.intake.stop()
+        desk.consumer.records = [record(JOBS.topic, 8, job())]
+    assert (desk.consumer.committed, desk.intake.counts["messages"]) == ({JOBS: 8}, 1)
+
+
 async def test_what_is_somebody_elses_by_now_is_not_committed() -> None:
     """It reads the job again, and commits that."""
     async with uncommitted(IllegalStateError()) as desk:

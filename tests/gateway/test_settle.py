@@ -392,6 +392,31 @@ def test_a_late_answer_saves_a_message_from_being_sent_again() -> None:
     assert one.write() == []
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_late_answer_saves_what_is_being_sent_again_from_a_third_time(count: int) -> None:
+    """Whatever becomes of the second write: each part is known to be accepted."""
+    text = "Hola" if count == 1 else long_text(count)
+    one = line(alone(), message(text=text, class_=OTP), class_="otp")
+    first = one.write()
+    port_of(one.slot("andina")).in_flight = 0
+    one.settler.unanswered(first, NOW)
+    again = one.write()
+    assert len(first) == len(again) == count
+    one.settler.late([LateResponse(part, 0, f"id-{part.number}") for part in first], NOW + 5)
+    one.settler.unanswered(again, NOW + 9)
+    assert one.outcomes["m"].kind == "s"
+
+
+def test_silence_makes_no_refusal_better() -> None:
+    """One part was refused for good: the other is not written again and again."""
+    one = line(alone(), message(text=long_text(2), class_=OTP), class_="otp")
+    first, second = one.write()
+    one.answer([first], RINVDSTADR)
+    one.settler.unanswered([second], NOW)
+    assert one.outcomes["m"].kind == "f"
+    assert one.write() == []
+
+
 def test_a_late_refusal_says_nothing() -> None:
     """What was in doubt stays so: we do not know which of its writes it is about."""
     one = line(alone(), message())
