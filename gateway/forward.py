@@ -49,9 +49,8 @@ class Forwarder:
         self.classes = classes
         self._batch = batch
         self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
-        self._look_at = (
-            inf  # when to look whether something is late; not at all while nothing that is admitted has an end
-        )
+        # When to look whether something is late: not at all while nothing that is admitted has an end.
+        self._look_at = inf
 
     def choose(self, owned: Iterable[Slot], now: float) -> tuple[Chosen, float]:
         """What is written this turn, by slot; and in how many seconds to ask again, infinite if there is nothing to ask for."""

@@ -21,25 +21,13 @@ from gateway.model import Inbound as InboundRecord
 from gateway.model import encode_inbound
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.smpp import SmppPort
+from gateway.receipt_scripts import COLLECT
 from gateway.store import Patience, Script
 from smpp.constants import Tag
 from smpp.pdu import DataSM, DeliverSM
 from smpp.segment import Concat, concat, decode_text, split_udh
 
 _UDHI = 0x40
-
-# [prefix, ttl, [key, part number, part, …]] → for each all its parts, as [number, part, …]
-_JOIN = Script("""
-local a = cmsgpack.unpack(ARGV[1])
-local all = {}
-for n = 1, #a[3], 3 do
-  local key = a[1] .. a[3][n]
-  redis.call('HSET', key, a[3][n + 1], a[3][n + 2])
-  redis.call('EXPIRE', key, a[2])
-  all[#all + 1] = redis.call('HGETALL', key)
-end
-return all
-""")
 
 # [prefix, keys to read, keys to delete] → for each key read its parts
 _TAKE = Script("""
@@ -218,7 +206,7 @@ class Inbound:
         for joining, number, payload in parts:
             flat += (joining.key, number, payload.hex())
         # Kept longer than they wait, so that the deadline on the ladder always finds them.
-        found = await self._store.run(_JOIN, (self._prefix, 2 * self._wait + 86_400, flat))
+        found = await self._store.run(COLLECT, (self._prefix, 2 * self._wait + 86_400, flat))
         records: dict[str, Record] = {}
         incomplete: dict[str, _Joining] = {}
         for (joining, _, _), all_parts in zip(parts, found, strict=True):

@@ -1,4 +1,7 @@
-"""What `receipts.py` asks of the store, each in one call for a whole batch. All can be repeated with the same argument."""
+"""What `receipts.py` asks of the store, each in one call for a whole batch. All can be repeated with the same argument.
+
+`inbound.py` collects the parts of a message from a person as `receipts.py` does the states of parts.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,12 @@ end
 return values
 """)
 
-# [prefix, ttl, [group, part number, state, …]] → for each all states of its group, as [number, state, …]
-ADVANCE = Script("""
+# [prefix, ttl, [key, part number, what is known of it, …]] → for each all of its key, as [number, what is known, …]
+COLLECT = Script("""
 local a = cmsgpack.unpack(ARGV[1])
 local groups = {}
 for n = 1, #a[3], 3 do
-  local key = a[1] .. 'g:' .. a[3][n]
+  local key = a[1] .. a[3][n]
   redis.call('HSET', key, a[3][n + 1], a[3][n + 2])
   redis.call('EXPIRE', key, a[2])
   groups[#groups + 1] = redis.call('HGETALL', key)

@@ -44,7 +44,7 @@ from gateway.operators import from_tlv
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.contract import Status
 from gateway.providers.smpp import SmppPort
-from gateway.receipt_scripts import ADVANCE, CORRELATE, DOUBTS
+from gateway.receipt_scripts import COLLECT, CORRELATE, DOUBTS
 from gateway.store import Patience
 from smpp.pdu import DataSM, DeliverSM
 from smpp.receipt import IdFormat, canonical_receipt, parse
@@ -337,8 +337,8 @@ class Receipts:
         """Note the parts' states; of messages whose parts are all known now, the event: delivered only if all are."""
         flat: list[Any] = []
         for early, sent in parts:
-            flat += (parts_key(sent), sent.number, f"{early.status} {early.text} {early.code}")
-        groups = await self._store.run(ADVANCE, (self._prefix, self._ttl, flat))
+            flat += (f"g:{parts_key(sent)}", sent.number, f"{early.status} {early.text} {early.code}")
+        groups = await self._store.run(COLLECT, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
             if len(states) < 2 * sent.parts:

@@ -93,11 +93,8 @@ class Store:
                         answer = await self._call(b"EVAL", script.source, b"0", packed)
                 self.calls.seconds.observe(time.monotonic() - started)
                 return answer
-            except _LOADING as error:
-                self.calls.failures += 1
-                raise StoreUnavailable(str(error)) from error
-            except exceptions.ResponseError as error:
-                if not refuses_writes(error):
+            except (*_LOADING, exceptions.ResponseError) as error:
+                if not isinstance(error, _LOADING) and not refuses_writes(error):
                     raise
                 self.calls.failures += 1
                 raise StoreUnavailable(str(error)) from error
