@@ -35,6 +35,11 @@ _STALE_S = 3600.0
 """What was admitted so long ago and not written asks again: its place lapses, and its template may be paused by now."""
 _PACE_S = 0.005
 """Seconds' worth of tokens that a lane at its rate waits for."""
+_TURN_S = 0.005
+"""Where a round trip has room for turns of so long, a window is written in pieces, in four at most.
+
+What is written at once is answered at once, and waits together for the next turn: the more it is, the longer each waits.
+"""
 _LOOK_S = 1.0
 """How often somebody looks whether what may not go expires."""
 
@@ -69,7 +74,9 @@ class Forwarder:
             lane = slot.lane
             if lane.name in down and self._evacuate(slot, now):
                 wait = 0.0
-            room = min(slot.port.room, self._batch)
+            free = min(slot.port.room, self._batch)
+            pieces = min(4, int(lane.round_trip_s / (_TURN_S * len(slots))))
+            room = min(free, max(1, lane.config.window // pieces)) if pieces > 1 else free
             waiting: dict[TrafficClass, list[Queue]] = {}
             sizes: dict[TrafficClass, int] = {}
             number = lane.number
@@ -105,7 +112,8 @@ class Forwarder:
                     parts = self._take(slot, waiting, sizes, granted, now)
                     if parts:
                         chosen.append((slot, parts))
-                    if len(parts) < granted:  # some stepped aside: there are tokens for who is behind them
+                    # There is room for another piece; or some stepped aside, and there are tokens for who is behind them.
+                    if granted == room < free or len(parts) < granted:
                         wait = 0.0
         for lane in {slot.lane for slot in slots}:
             lane.lease.want(wanted[lane])

@@ -48,6 +48,8 @@ class Lane:
         """Parts per second that people have asked for, of all processes together; 0 is a pause."""
         self.refusals = Tally()
         """Refused parts by code."""
+        self.round_trip_s = 0.0
+        """How long an answer takes, of late."""
         self.meter = LaneMeter(lane.classes)
         self._set_ahead()
 
@@ -110,6 +112,7 @@ class Lane:
         """Note a batch of answers, and how long the first of them took."""
         self.carrier.answered(answers, now)
         self.meter.round_trip.observe(latency_s, answers)
+        self.round_trip_s += (latency_s - self.round_trip_s) / 4
         if self.config.adaptive.latency:
             self.adaptive.answered(answers, latency_s, now)
 

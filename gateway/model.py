@@ -6,7 +6,7 @@ octets.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -253,6 +253,8 @@ class Dead(Struct, gc=False):
     value: Annotated[bytes | None, Meta(description="Base64.")]
 
 
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
 _encoder = msgspec.json.Encoder()
 _job_decoder = msgspec.json.Decoder(Job)
 
@@ -282,8 +284,8 @@ def message_id_of(job: Job, index: int) -> str:
 
 def deadline_of(job: Job) -> float:
     """Return when the messages of a job expire, in Unix seconds; 0 when they never do."""
-    # The epoch itself is long past and must not read as "never".
-    return max(job.expires_at.timestamp(), 1.0) if job.expires_at else 0.0
+    # The epoch itself is long past and must not read as "never"; what an offset puts into the year 10000 has no date in UTC.
+    return min(max(job.expires_at.timestamp(), 1.0), _LAST) if job.expires_at else 0.0
 
 
 def event_id(tenant: str, subject: str, status: str, occurrence: int | str) -> str:

@@ -140,6 +140,23 @@ def test_a_window_is_filled_and_not_more() -> None:
     assert ids(one.write()) == ["m10", "m11", "m12"]
 
 
+def test_a_window_is_written_in_pieces_where_the_round_trip_is_long() -> None:
+    """Four pieces at most, fewer the more slots take their turns meanwhile; the next is chosen without being asked for."""
+    one = Line(alone(window=10))
+    put(one.queue("andina"), *messages(30))
+    lane = one.queue("andina").slot.lane
+    lane.round_trip_s = 0.05
+    chosen, again = one.forwarder.choose(one.slots.values(), NOW)
+    assert (ids(chosen[0][1]), again) == (["m0", "m1"], 0)
+    port_of(one.slot("andina")).submit([(part.body, part) for part in chosen[0][1]])
+    parts = [*chosen[0][1], *(part for _ in range(5) for part in one.write())]
+    assert ids(parts) == [f"m{n}" for n in range(10)]
+    assert one.forwarder.choose(one.slots.values(), NOW)[1] > 0
+    one.answer(parts)
+    lane.round_trip_s = 0.012
+    assert len(one.write()) == 5
+
+
 def test_intents_and_claims_are_noted_before_the_write() -> None:
     """The intent is behind the last offset; a claim carries where the record came from and where it is."""
     one = Line(alone())

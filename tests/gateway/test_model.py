@@ -148,6 +148,7 @@ def test_deadlines_are_unix_seconds_and_zero_is_never() -> None:
     assert deadline_of(job_of()) == 0
     assert deadline_of(job_of(expires_at="2026-11-21T23:00:00Z")) == NOW.timestamp()
     assert deadline_of(job_of(expires_at="1970-01-01T00:00:00Z")) == 1
+    assert datetime.fromtimestamp(deadline_of(job_of(expires_at="9999-12-31T23:59:59-01:00")), UTC).year == 9999
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
