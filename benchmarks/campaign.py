@@ -16,12 +16,14 @@ from gateway.model import FINAL, EventStatus
 
 MAX_MESSAGES = 10_000_000
 """As many as a Colombian mobile prefix has numbers: the last seven digits are the index of the message."""
+MAX_OF_ONE_LANE = 60_000_000
+"""The same of six prefixes, of which the last digit is the index's too."""
 PREFIXES = ("+57300", "+57301", "+57302", "+57303", "+57304", "+57305", "+57310", "+57311")
 """One for each lane."""
 
 _TEXT = "Hola {nombre}, su factura vence el {fecha}. Pague en https://x.co/{ref}"
 _JOB = '{"job_id":"j%d","campaign":"cartera-nov","text":"' + _TEXT + '","recipients":[%s]}'
-_RECIPIENT = '{"to":"%s%07d","message_id":"m%d","params":{"nombre":"Ana","fecha":"25 nov","ref":"%s"}}'
+_RECIPIENT = '{"to":"%s%0*d","message_id":"m%d","params":{"nombre":"Ana","fecha":"25 nov","ref":"%s"}}'
 _LONG_REF = "a1b2c3d4" * 40
 """Makes the text one of three parts."""
 _UNDER_WAY = 64
@@ -38,7 +40,9 @@ class Campaign:
         self.first = first
         self.messages = messages
         self._per_job = per_job
-        self._prefixes = PREFIXES[:lanes]
+        # With one lane nothing hangs on the prefix: the last eight digits are the index, however few are needed.
+        self._prefixes = PREFIXES[:lanes] if lanes > 1 else (PREFIXES[0][:-1],)
+        self._digits = 7 if lanes > 1 else 8
         self._long = long
         self.jobs = -(-messages // per_job)
         self.appended_at = array("d", bytes(8 * self.jobs))
@@ -57,6 +61,7 @@ class Campaign:
             _RECIPIENT
             % (
                 prefixes[index % len(prefixes)],
+                self._digits,
                 index,
                 index,
                 _LONG_REF if int((index + 1) * long) > int(index * long) else "a1b2c3d4",

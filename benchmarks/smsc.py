@@ -22,7 +22,7 @@ from smpp.simulator.control import Control
 from smpp.simulator.record import Record
 
 DIGITS = 7
-"""Of a destination, from its end: the index of the message."""
+"""Of a destination, from its end: the index of the message. One more where there are more messages than those can tell."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -51,10 +51,11 @@ class StampingRecord(Record):
         super().__init__("counts")
         self.counts = account.counts
         self._stamps = stamps
+        self._digits = DIGITS if len(stamps) <= 10**DIGITS else DIGITS + 1
 
     def add(self, request: SubmitSM, command_status: int, now: float) -> None:
         super().add(request, command_status, now)
-        index = int(request.destination_addr[-DIGITS:])
+        index = int(request.destination_addr[-self._digits :])
         if not self._stamps[index]:
             # The loop's `now` has a resolution of a millisecond.
             self._stamps[index] = time.time()

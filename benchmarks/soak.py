@@ -24,7 +24,7 @@ import psutil
 import uvloop
 
 from benchmarks import faults
-from benchmarks.campaign import MAX_MESSAGES, Campaign, Tally
+from benchmarks.campaign import MAX_OF_ONE_LANE, Campaign, Tally
 from benchmarks.load import Load, after, all_closed, finals
 from benchmarks.settings import APACHE, EMBEDDED, lane_config, machinery_config
 from benchmarks.site import Site, beside, site
@@ -40,6 +40,14 @@ SHARE = 0.7
 
 _OFFERED = 0.99
 """Of that is in fact, or the run says nothing: publishers begin and end with a job."""
+
+_REMEMBERED = """
+[claims]
+ttl_s = 300
+[receipts]
+ttl_s = 300
+"""
+"""Short, so that the store is as full after some minutes as it will ever be, and reads no more than that when it restarts."""
 
 _LANE = "lane0"
 _WORKERS = 2
@@ -176,7 +184,7 @@ class Soak:
             "capacity_per_s": round(capacity, 1),
             "offered_per_s": round(offered, 1),
             "every_s": round(every_s, 1),
-            **self._judged(rows, started, wrong.log),
+            **self._judged(rows, started, wrong.log, offered / capacity),
             "incidents": sum(name in {"worker killed", "SMSC disconnects"} for name, _, _ in wrong.log),
             "rate_over_time": rate_over_time(stamps),
             "p99_over_time": [(row.at, row.p99_ms) for row in rows],
@@ -203,8 +211,13 @@ class Soak:
 
     # What came of it.
 
-    def _judged(self, rows: list[Second], started: float, log: list[tuple[str, float, float]]) -> dict[str, Any]:
-        """How long after each fault messages fared as usual again; times are seconds of publication."""
+    def _judged(
+        self, rows: list[Second], started: float, log: list[tuple[str, float, float]], share: float
+    ) -> dict[str, Any]:
+        """How long after each fault messages fared as usual again; times are seconds of publication.
+
+        What gathers while nothing goes, at a `share` of the capacity, is not gone sooner than `gathered_s` after it.
+        """
         moments = [began - started for _, began, _ in log]
         usual = usual_ms(rows, moments[0]) if moments else usual_ms(rows, self._length_s)
         listed = []
@@ -217,6 +230,7 @@ class Soak:
                     "fault": name,
                     "at_s": round(began - started, 1),
                     "lasted_s": round(over - began, 2),
+                    "gathered_s": round((over - began) * share / max(0.01, 1 - share), 1),
                     "back_after_s": back,
                     "p99_worst_ms": worst,
                 }
@@ -282,10 +296,11 @@ def verdicts(result: Mapping[str, Any], mix: Mix, length_s: float, *, headline: 
 
 async def run(length_s: float, broker: str, *, headline: bool) -> dict[str, Any]:
     mix = HEADLINE if headline else Mix()
-    messages = min(MAX_MESSAGES, int(length_s * 1.1 * _MOST_PER_S) + 100_000)
+    messages = min(MAX_OF_ONE_LANE, int(length_s * 1.1 * _MOST_PER_S) + 100_000)
     async with site(
         lambda ground, port: (
             machinery_config(broker, ground.bootstrap, ground.store.url, paced=True, instance="soak")
+            + _REMEMBERED
             + lane_config(_LANE, port, mix.window, mix.binds, 'prefix = "+57"')
         ),
         (_LANE,),

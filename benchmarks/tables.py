@@ -193,12 +193,12 @@ def _soak(result: Result) -> list[Table]:
     }
     figures = [[name, *_texts(result[key])] for name, key in keys.items() if key in result]
     kept = [[promise, "yes" if good else "no"] for promise, good in result["verdicts"].items()]
-    named = ("fault", "at_s", "lasted_s", "back_after_s", "p99_worst_ms")
+    named = ("fault", "at_s", "lasted_s", "gathered_s", "back_after_s", "p99_worst_ms")
     faults = [_picked(row, named) for row in result["faults"]]
     return [
         Table(["promise", "kept?"], kept),
         Table(["figure", "value"], figures),
-        Table(["fault", "at s", "lasted s", "p99 back after s", "p99 worst ms"], faults),
+        Table(["fault", "at s", "lasted s", "gathered s", "p99 back after s", "p99 worst ms"], faults),
     ]
 
 

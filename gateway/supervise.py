@@ -23,10 +23,10 @@ from typing import Any
 log = logging.getLogger("gateway.supervise")
 
 _STDIN = 0
-_STEADY_S = 60.0
-"""A worker that was up for so long was well: it begins with the first pause again."""
-_AT_ONCE_S = 10.0
-"""A worker that ends sooner has not come up: Kafka is away, a topic is missing, a port is taken."""
+_UP_S = 5.0
+"""A worker that ends sooner has not come up: Kafka is away, a topic is missing, a port is taken, or the record that it ends of is
+there again. One that ends later begins with the first pause: it comes back while the group still waits for the one that was
+lost, and slots move once instead of twice."""
 _ATTEMPTS = 5
 """How often in a row, while none comes up, until it is for a person to look at."""
 
@@ -49,8 +49,8 @@ class Restarts:
         `others_s` is for how long another has been up by now. Once one has come up, its configuration and its topics are
         right, and an end at once has a cause that passes: then there is no giving up, which would end those that run.
         """
-        self._came_up = self._came_up or max(lived_s, others_s) >= _AT_ONCE_S
-        ended = 1 if lived_s >= _STEADY_S else self._ended.get(worker, 0) + 1
+        self._came_up = self._came_up or max(lived_s, others_s) >= _UP_S
+        ended = 1 if lived_s >= _UP_S else self._ended.get(worker, 0) + 1
         self._ended[worker] = ended
         if ended >= _ATTEMPTS and not self._came_up:
             return None
