@@ -97,7 +97,7 @@ class _Store:
         import msgspec
 
         msgspec.msgpack.encode(argument)
-        return [[], []] if len(argument) == 8 else self.rows[: len(argument[-1])]
+        return [[], []] if len(argument) == 8 else self.rows[: len(argument[6])]
 
 
 class _Port:
@@ -200,6 +200,8 @@ async def _measure() -> dict[str, float]:
         note("exchange of outcomes and rows (without the round trip)", started)
         settled, worker.dispatcher._turn.settled = worker.dispatcher._turn.settled, []
         started = time.process_time()
+        worker.publisher.add(settled, [])
+        settled, worker.publisher._settled = worker.publisher._settled, []
         await worker.publisher._publish(settled, [])
         note("publish (event, record batch, progress)", started)
 

@@ -182,7 +182,7 @@ class Poll:
     def __init__(self, board: Board, owned: Callable[[], Iterable[Polled]], poll_s: float) -> None:
         self._board = board
         self._owned = owned
-        self._poll_s = poll_s
+        self.poll_s = poll_s
         self._asked: dict[str, float] = {}
         self._silent: set[str] = set()
 
@@ -190,7 +190,7 @@ class Poll:
         """Ask every lane once in `poll_s`, and one that is newly owned soon, until cancelled."""
         while True:
             now = time.monotonic()
-            due = [lane for lane in self._owned() if now - self._asked.get(lane.lane, -inf) >= self._poll_s]
+            due = [lane for lane in self._owned() if now - self._asked.get(lane.lane, -inf) >= self.poll_s]
             async with asyncio.TaskGroup() as tasks:
                 for lane in due:
                     self._asked[lane.lane] = now

@@ -67,6 +67,8 @@ class Carrier(Protocol):
     """How the provider's ids are compared with those of its receipts."""
     echoes: bool
     """Callbacks carry our reference, and come again for days."""
+    in_line: bool
+    """What is written at once is answered at once, over one connection."""
     sure_to_fit: int
     """Length up to which a text needs no counting: it cannot take more parts than the lane allows."""
 
@@ -102,6 +104,7 @@ class SmppCarrier:
     """Texts to submit_sm, statuses by the lane's table."""
 
     echoes = False
+    in_line = True
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -141,6 +144,7 @@ class HttpCarrier:
 
     id_format: IdFormat = "same"
     echoes = True
+    in_line = False
     sure_to_fit = 1 << 30  # how long a text may be is the provider's to say
 
     def __init__(self, lane: HttpLane) -> None:

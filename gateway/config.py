@@ -337,9 +337,22 @@ def loads(text: str, env: Mapping[str, str], folder: Path = Path()) -> Config:
     sections: dict[str, Any] = {name: reader.table(model, raw.get(name, {}), name) for name, model in _SECTIONS.items()}
     webhooks: Webhooks = sections["webhooks"] or Webhooks()
     lanes = sections["lanes"] = named_tables.lanes(reader, raw.get("lanes", {}), webhooks.url)
+    _check_formats(reader, lanes)
     operators = sections["operators"] = named_tables.operators(reader, raw.get("operators", {}))
     sections["portfolios"] = named_tables.portfolios(reader, raw.get("portfolios", {}), lanes)
     sections["routes"] = tuple(named_tables.routes(reader, raw.get("routes", []), lanes, operators))
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return Config(**sections)
+
+
+def _check_formats(reader: Reader, lanes: named_tables.Lanes) -> None:
+    """Note accounts whose lanes write ids in different formats: of a receipt only its account is known."""
+    first: dict[str, AnyLane] = {}
+    for lane in lanes.values():
+        if lane is None:
+            continue
+        other = first.setdefault(lane.account, lane)
+        if lane.message_id_format != other.message_id_format:
+            what = f"is also that of lane {other.name}, whose message_id_format is another"
+            reader.add(f"lanes.{lane.name}.account", what, "one format for all lanes of an account")

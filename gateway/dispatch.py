@@ -67,7 +67,10 @@ class Dispatcher:
         while True:
             await wake.wait()
             wake.clear()
+            started = time.monotonic()
             await self._take_turn()
+            forwarder = self._forwarder
+            forwarder.turn_s += (time.monotonic() - started - forwarder.turn_s) / 8
 
     def configure(self, classes: Classes) -> None:
         """Go on with what a reload says of the classes."""
@@ -143,6 +146,9 @@ class Dispatcher:
             if queue.name in found.fenced:
                 queue.fenced = True
                 # What it settled has not been recorded: the other owner decides, and says what became of it.
+                for flight, _ in turn.settled:
+                    if flight.queue is queue and queue.flights.get(flight.offset) is flight:
+                        del queue.flights[flight.offset]
                 turn.settled = [(flight, outcome) for flight, outcome in turn.settled if flight.queue is not queue]
                 log.error("queue has another owner, forwarding stopped queue=%s", queue.name)
             elif queue.name in found.lost:
@@ -155,7 +161,7 @@ class Dispatcher:
             turn.settle(flight, Outcome(kind, now, error_code="duplicate", error_text="message_id was used before"))
         expired, turn.expired = turn.expired, []
         for flight in expired:
-            if not flight.concluded:
+            if not flight.concluded and not flight.queue.fenced:
                 self._settler.expire(flight, now)
             self._inbox.wake.set()
 

@@ -181,4 +181,4 @@ def _of_job(job_id: str, campaign: str, tenant: str, channel: str, lane: str) ->
 
 @lru_cache(maxsize=64)
 def _iso(at: float) -> str:
-    return utc(at).isoformat()
+    return utc(at).isoformat().replace("+00:00", "Z")

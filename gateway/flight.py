@@ -61,6 +61,8 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""
     written_at: float = 0.0
     """Unix time of the first write; 0 when that was an earlier owner's."""
+    encoded_at: float = 0.0
+    """Unix time, where its octets say how long it is good for."""
     admitted_at: float = 0.0
     """Unix time when its lane's own conditions let it go (lanes of WhatsApp); 0 while they have not."""
     placed: bool = False

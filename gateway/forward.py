@@ -7,6 +7,7 @@ waits or writes.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -33,10 +34,12 @@ _ASIDE_S = 300.0
 """How long a message without another lane leaves the queue of one that is down to those that have one."""
 _STALE_S = 3600.0
 """What was admitted so long ago and not written asks again: its place lapses, and its template may be paused by now."""
+_FRESH_S = 5.0
+"""What was encoded longer ago is encoded again: its validity_period counts from the moment in which it is written."""
 _PACE_S = 0.005
 """Seconds' worth of tokens that a lane at its rate waits for."""
 _TURN_S = 0.005
-"""Where a round trip has room for turns of so long, a window is written in pieces, in four at most.
+"""Where a round trip has room for several turns of so long, a window is written in pieces, in four at most.
 
 What is written at once is answered at once, and waits together for the next turn: the more it is, the longer each waits.
 """
@@ -53,6 +56,8 @@ class Forwarder:
         self._failover = failover
         self.classes = classes
         self._batch = batch
+        self.turn_s = 0.0
+        """How long the dispatcher's turns are, of late."""
         self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
         # When to look whether something is late: not at all while nothing that is admitted has an end.
         self._look_at = inf
@@ -75,7 +80,7 @@ class Forwarder:
             if lane.name in down and self._evacuate(slot, now):
                 wait = 0.0
             free = min(slot.port.room, self._batch)
-            pieces = min(4, int(lane.round_trip_s / (_TURN_S * len(slots))))
+            pieces = self._pieces(lane, len(slots))
             room = min(free, max(1, lane.config.window // pieces)) if pieces > 1 else free
             waiting: dict[TrafficClass, list[Queue]] = {}
             sizes: dict[TrafficClass, int] = {}
@@ -119,6 +124,13 @@ class Forwarder:
             lane.lease.want(wanted[lane])
         return chosen, wait if self._look_at == inf else min(wait, _LOOK_S)
 
+    def _pieces(self, lane: Lane, slots: int) -> int:
+        """In how many turns a slot fills its window: as many as all slots have time for while its answers are on their way."""
+        if not lane.carrier.in_line:
+            return 1
+        # An answer has waited for its turn: what a turn takes does not make an operator far.
+        return min(4, int((lane.round_trip_s - self.turn_s) / max(_TURN_S * slots, self.turn_s)))
+
     def refill(self, owned: Iterable[Slot], now: float) -> None:
         """Admit what the next turns will write, so that an answer's room is used without delay."""
         for slot in owned:
@@ -155,6 +167,8 @@ class Forwarder:
             for queue in slot.queues:
                 behind[queue.class_] += len(queue.records)
             for flight, answer in zip(flights, await number.place(flights, behind), strict=True):
+                if flight.concluded:  # its queue went elsewhere meanwhile
+                    continue
                 if isinstance(answer, Failure):
                     self._settler.refuse(flight, answer, now)
                 elif answer:
@@ -196,11 +210,17 @@ class Forwarder:
                 flight.ids = flight.ids or list(message.accepted_ids)
                 self._settler.refuse(flight, why, now)
                 continue
-            if message.expires_at and self._look_at == inf:
-                self._look_at = now + _LOOK_S
+            if message.expires_at:
+                flight.encoded_at = now
+                if self._look_at == inf:
+                    self._look_at = now + _LOOK_S
             try:
                 bodies = encode(message, now)
-            except (SMPPError, Unsendable) as error:
+            except (
+                SMPPError,
+                Unsendable,
+                ValueError,
+            ) as error:  # what no encoder foresaw must not end every worker in turn
                 why = Failure(Disposition.REJECTED, getattr(error, "code", "text"), str(error))
                 self._settler.refuse(flight, why, now)
                 continue
@@ -329,6 +349,9 @@ class Forwarder:
                 if wait := gate.wait(message, flight.left, time.monotonic(), left_s):
                     self._step_aside(flight, wait, now)
                     continue
+            if flight.encoded_at and now - flight.encoded_at > _FRESH_S:
+                with contextlib.suppress(SMPPError, Unsendable):  # it could be encoded before
+                    part.body = queue.slot.lane.carrier.encode(message, now)[part.number]
             most -= 1
             flight.flying += 1
             parts.append(part)

@@ -1,7 +1,8 @@
 """What people write to us: parts joined whatever their order, published, and only then answered.
 
 Parts wait for each other in Redis, since they may come by different binds and workers; should one never come, the delay ladder
-has what did come published, with the number of parts missing. Providers over HTTP join them, and repeat themselves.
+has what did come published, with the number of parts missing. A part that is delivered again after all were joined is known for a
+while and only answered. Providers over HTTP join them, and repeat themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from gateway.model import Inbound as InboundRecord
 from gateway.model import encode_inbound
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.smpp import SmppPort
-from gateway.receipt_scripts import COLLECT
 from gateway.store import Patience, Script
 from smpp.constants import Tag
 from smpp.pdu import DataSM, DeliverSM
@@ -29,14 +29,74 @@ from smpp.segment import Concat, concat, decode_text, split_udh
 
 _UDHI = 0x40
 
-# [prefix, keys to read, keys to delete] → for each key read its parts
-_TAKE = Script("""
+# A key has the octets of each part by its number, in hex. Once they are joined "=" and a digest take the place of each. A part
+# that fits its digest was delivered before: it is kept all the same, since it may be of another message with the same reference.
+# The first that does not fit shows that there is one, and ends what is left of the joined one; so do all its parts together.
+_DONE_PARTS = """
+local function done_parts(rows)
+  local done = {}
+  for n = 2, #rows, 2 do
+    if rows[n]:sub(1, 1) == '=' then done[#done + 1] = rows[n - 1] end
+  end
+  return done
+end
+"""
+
+# [prefix, ttl, [key, part number, octets in hex, …]] → for each all parts of its key, as [number, octets, …]; none if it is known
+_COLLECT = Script(
+    _DONE_PARTS
+    + """
+local a = cmsgpack.unpack(ARGV[1])
+local groups = {}
+for n = 1, #a[3], 3 do
+  local key, number, octets = a[1] .. a[3][n], a[3][n + 1], a[3][n + 2]
+  local before = redis.call('HGET', key, number)
+  redis.call('HSET', key, number, octets)
+  local rows = redis.call('HGETALL', key)
+  local done = done_parts(rows)
+  if #done > 0 and (before == octets or before == '=' .. redis.sha1hex(octets)) then
+    rows = {}
+  else
+    if #done > 0 then
+      redis.call('HDEL', key, unpack(done))
+      rows = redis.call('HGETALL', key)
+    end
+    redis.call('EXPIRE', key, a[2])
+  end
+  groups[#groups + 1] = rows
+end
+return groups
+"""
+)
+
+# [prefix, ttl, keys whose parts are joined]
+_DONE = Script("""
+local a = cmsgpack.unpack(ARGV[1])
+for _, key in ipairs(a[3]) do
+  local rows = redis.call('HGETALL', a[1] .. key)
+  for n = 1, #rows, 2 do
+    if rows[n + 1]:sub(1, 1) ~= '=' then
+      redis.call('HSET', a[1] .. key, rows[n], '=' .. redis.sha1hex(rows[n + 1]))
+    end
+  end
+  redis.call('EXPIRE', a[1] .. key, a[2])
+end
+""")
+
+# [prefix, keys to read, keys to delete] → for each key read its parts; none where they are joined
+_TAKE = Script(
+    _DONE_PARTS
+    + """
 local a = cmsgpack.unpack(ARGV[1])
 for _, key in ipairs(a[3]) do redis.call('UNLINK', a[1] .. key) end
 local all = {}
-for n, key in ipairs(a[2]) do all[n] = redis.call('HGETALL', a[1] .. key) end
+for n, key in ipairs(a[2]) do
+  local rows = redis.call('HGETALL', a[1] .. key)
+  all[n] = #done_parts(rows) == 0 and rows or {}
+end
 return all
-""")
+"""
+)
 
 # [prefix, seconds to remember, keys to mark, keys to look up] → for each whether it is marked
 _SEEN = Script("""
@@ -146,7 +206,7 @@ class Inbound:
             await self._outbox.send_keyed(self._topic, records)
             self.counts["published"] += len(records)
         if complete:
-            await self._store.run(_TAKE, (self._prefix, [], complete))
+            await self._store.run(_DONE, (self._prefix, self._wait, complete))
 
     async def take_ready(self, messages: Sequence[InboundRecord]) -> None:
         """Return when messages that a provider delivers whole, opt-outs among them, are in Kafka.
@@ -159,18 +219,19 @@ class Inbound:
 
     async def overdue(self, payloads: Sequence[bytes]) -> None:
         """The delay ladder's handler: publish what is there of messages whose parts have not all come."""
-        waiting = [_decode_joining(payload) for payload in payloads]
-        keys = [joining.key for joining in waiting]
-        found = await self._store.run(_TAKE, (self._prefix, keys, []))
-        records = []
-        for joining, flat in zip(waiting, found, strict=True):
+        waiting: dict[str, _Joining] = {}
+        for joining in map(_decode_joining, payloads):
+            waiting.setdefault(joining.key, joining)  # every read that left it incomplete made a deadline
+        found = await self._store.run(_TAKE, (self._prefix, list(waiting), []))
+        records: dict[str, Record] = {}
+        for (key, joining), flat in zip(waiting.items(), found, strict=True):
             if flat:  # else it was complete in time
                 by_number = _by_number(flat)
-                records.append(_record(joining, by_number, joining.count - len(by_number)))
+                records[key] = _record(joining, by_number, joining.count - len(by_number))
         if records:
-            await self._outbox.send_keyed(self._topic, records)
+            await self._outbox.send_keyed(self._topic, list(records.values()))
             self.counts["published"] += len(records)
-        await self._store.run(_TAKE, (self._prefix, [], keys))
+            await self._store.run(_TAKE, (self._prefix, [], list(records)))
 
     async def _publish(self, messages: list[InboundRecord]) -> None:
         marks, self._marks = self._marks, []
@@ -206,10 +267,12 @@ class Inbound:
         for joining, number, payload in parts:
             flat += (joining.key, number, payload.hex())
         # Kept longer than they wait, so that the deadline on the ladder always finds them.
-        found = await self._store.run(COLLECT, (self._prefix, 2 * self._wait + 86_400, flat))
+        found = await self._store.run(_COLLECT, (self._prefix, 2 * self._wait + 86_400, flat))
         records: dict[str, Record] = {}
         incomplete: dict[str, _Joining] = {}
         for (joining, _, _), all_parts in zip(parts, found, strict=True):
+            if not all_parts:
+                continue
             by_number = _by_number(all_parts)
             if len(by_number) == joining.count:
                 records[joining.key] = _record(joining, by_number, 0)

@@ -62,16 +62,20 @@ class _Said:
 
     def __init__(self, job: Job) -> None:
         self.main = content.compile(job)
-        self.steps = [(step, content.compile(step)) for step in job.fallback]
+        steps = [(step, content.compile(step)) for step in job.fallback]
+        # Recipients of mail are addresses: nothing but mail reaches them.
+        self.steps = [each for each in steps if job.channel != "email" or each[0].channel == "email"]
 
     def plan(self, recipient: Recipient) -> tuple[Step, ...]:
         """Return what follows if the first channel fails; raises as `Renderer.render` does.
 
         A step over mail is left out for whoever has no address.
         """
-        steps = []
+        steps: list[Step] = []
         for step, renderer in self.steps:
-            to = recipient.email if step.channel == "email" else ""
+            # Behind a step over mail the number has to be said again.
+            number = recipient.to if any(each.to for each in steps) else ""
+            to = recipient.email if step.channel == "email" else number
             if step.channel == "email" and (not to or numbers.check_address(to)):
                 continue
             rendered = renderer.render(recipient.params)

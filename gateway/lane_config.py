@@ -246,9 +246,12 @@ class Lane(Contract, frozen=True, kw_only=True):
         """Return source_addr_ton and source_addr_npi for a sender, by its shape where the lane does not set them.
 
         Alphanumeric: 5, 0. A short code, up to 8 digits: network specific, 3, 0. A number: international, 1, 1.
+        None: unknown, 0, 0.
         """
         digits = sender.removeprefix("+")
-        if not digits.isdecimal():
+        if not digits:
+            ton, npi = 0, 0
+        elif not digits.isdecimal():
             ton, npi = 5, 0
         elif len(sender) <= 8:
             ton, npi = 3, 0

@@ -11,9 +11,11 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE
+from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,7 +35,7 @@ from gateway.tables import Contradiction, Secret
 # RFC 5321 §4.2.3 and RFC 4954 §6. What is not listed goes by its first digit: 4 may pass, 5 is for good.
 DISPOSITIONS: Mapping[int, Disposition] = {
     421: Disposition.THROTTLED,  # closing the connection: too many, too fast, or going down
-    450: Disposition.THROTTLED,  # mailbox busy; greylisting
+    450: Disposition.THROTTLED,  # busy
     451: Disposition.THROTTLED,  # trouble of the server's own
     452: Disposition.THROTTLED,  # no room
     454: Disposition.RETRY,  # TLS or authentication not available now
@@ -43,9 +45,11 @@ DISPOSITIONS: Mapping[int, Disposition] = {
     538: Disposition.STOP,  # encryption wanted
 }
 
-# Of lines: RFC 5322 §2.1.1 allows 998 characters and a folded subject is one line to the person.
-_MAX_SUBJECT = 500
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MAX_LINE = 998  # RFC 5322 §2.1.1
+_MAX_FOLDED = 76  # RFC 2047 §2
+_MAX_SUBJECT = 998  # as of a job; folded, it is one line to the person all the same
+# With all that Python calls a line break: a header that has one cannot be set.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")  # RFC 3463 §2
 _DOT = re.compile(rb"(?m)^\.")
 
@@ -121,11 +125,11 @@ class Composer:
         mail = EmailMessage(policy=_POLICY)
         mail["From"] = self.sender
         mail["To"] = to
-        mail["Subject"] = content.subject
+        mail["Subject"] = _subject(content.subject)
         mail["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
         mail["Message-ID"] = f"<{self.message_id(message)}>"
         if self._unsubscribe:
-            mail["List-Unsubscribe"] = f"<{self._unsubscribe.text(self._filler.fill(message, now))}>"
+            mail["List-Unsubscribe"] = self._where_to_unsubscribe(message, now)
         if content.text:
             mail.set_content(content.text)
         if content.html and content.text:
@@ -134,15 +138,56 @@ class Composer:
             mail.set_content(content.html, subtype="html")
         return mail
 
+    def _where_to_unsubscribe(self, message: Message, now: float) -> _Written:
+        assert self._unsubscribe is not None
+        header = _Written("List-Unsubscribe", f"<{self._unsubscribe.text(self._filler.fill(message, now))}>")
+        if len(header.line) > _MAX_LINE:
+            raise Unsendable("unsubscribe", f"the address to unsubscribe at takes a line beyond {_MAX_LINE} characters")
+        return header
+
+
+class _Written(str):
+    """What goes into a header as it is.
+
+    The library would decode what looks like an encoded word, line breaks included (CVE-2024-6923), lose blanks where it
+    folds, and encode an address for being long.
+    """
+
+    __slots__ = ("name",)  # by which the library knows that it need not make a header of it
+    name: str
+
+    def __new__(cls, name: str, value: str) -> _Written:
+        made = super().__new__(cls, value)
+        made.name = name
+        return made
+
+    @property
+    def line(self) -> str:
+        return f"{self.name}: {self}"
+
+    def fold(self, *, policy: EmailPolicy) -> str:
+        """Return the header's lines: what the library asks for when it writes the mail."""
+        return self.line + policy.linesep
+
+
+def _subject(text: str) -> _Written:
+    header = _Written("Subject", text)
+    if text.isascii() and "=?" not in text and len(header.line) <= _MAX_FOLDED:
+        return header
+    words = Header(text, "utf-8", _MAX_FOLDED, header.name)
+    return _Written(header.name, words.encode(linesep=_POLICY.linesep))
+
 
 def _content(message: Message) -> _Content:
     try:
         content = _decode(message.content)
     except (msgspec.DecodeError, UnicodeError) as exc:
         raise Unsendable("content", f"the content is not that of an e-mail: {exc}") from exc
-    if not content.subject or _CONTROL.search(content.subject):
+    if not content.subject:
+        raise Unsendable("subject", "the subject is empty")
+    if _CONTROL.search(content.subject.replace("\t", " ")):
         # A line break would begin a header of the publisher's choice.
-        raise Unsendable("subject", "the subject is empty or has a control character")
+        raise Unsendable("subject", "the subject has a line break or a control character that is no tab")
     if len(content.subject) > _MAX_SUBJECT:
         raise Unsendable("subject", f"the subject has more than {_MAX_SUBJECT} characters")
     if not content.text and not content.html:
@@ -163,18 +208,21 @@ def _address(text: str, name: str = "") -> Address | None:
 def _unsubscribe(text: str) -> Template | None:
     if not text:
         return None
-    if _CONTROL.search(text) or not text.startswith(("https://", "mailto:")):
+    if not text.isascii() or _CONTROL.search(text) or not text.startswith(("https://", "mailto:")):
         raise Malformed("is no address to unsubscribe at", "https://… or mailto:…")
     return Template(text, Constants({}), escape=True)
 
 
-def failure(code: int, text: str, *, of_person: bool = False) -> Failure:
-    """Say what a reply of the server asks for; `of_person` is whether it was about the recipient alone."""
+def failure(code: int, text: str, *, of_mail: bool = False) -> Failure:
+    """Say what a reply of the server asks for; `of_mail` is whether it was about one mail and its recipient alone."""
     disposition = DISPOSITIONS.get(code)
     if disposition is None:
         disposition = Disposition.REJECTED if 500 <= code < 600 else Disposition.RETRY
+    of_mail = of_mail and code != 421 and disposition is not Disposition.STOP
+    if of_mail and disposition is Disposition.THROTTLED:
+        disposition = Disposition.RETRY  # greylisting, a mailbox that is full: the others go on as fast
     enhanced = _ENHANCED.match(text)
-    scope = Scope.RECIPIENT if of_person and code != 421 and disposition is not Disposition.STOP else Scope.LANE
+    scope = Scope.RECIPIENT if of_mail else Scope.LANE
     return Failure(disposition, f"smtp:{code}" + (f":{enhanced[0]}" if enhanced else ""), text, scope=scope)
 
 
@@ -187,6 +235,8 @@ class MailSender:
         self._context = None if settings.tls == "off" else ssl.create_default_context(cafile=settings.ca_file)
         self._client: aiosmtplib.SMTP | None = None
         self._lock = asyncio.Lock()
+        self.written = False
+        """Something of the message that is being sent, or was sent last, may have reached the server."""
 
     async def send(self, message: Message, now: float) -> Result:
         """Send one message and return what the server made of it; `now` is Unix time.
@@ -195,8 +245,9 @@ class MailSender:
         silence after it is UNKNOWN. Raises `Unsendable`. Cancelled, it drops the connection: whether the server took the
         message is then as unknown as after a lost one.
         """
-        octets = self._composer.compose(message, now).as_bytes()
         async with self._lock:
+            self.written = False
+            octets = self._composer.compose(message, now).as_bytes()
             try:
                 return await self._send(message, octets)
             except BaseException:
@@ -220,10 +271,10 @@ class MailSender:
             try:
                 await client.rcpt(message.to)
             except aiosmtplib.SMTPRecipientRefused as exc:
-                return await self._refused(client, failure(exc.code, exc.message, of_person=True))
+                return await self._refused(client, failure(exc.code, exc.message, of_mail=True))
             reply = await client.execute_command(b"DATA")
             if reply.code != 354:
-                return await self._refused(client, failure(reply.code, reply.message))
+                return await self._refused(client, failure(reply.code, reply.message, of_mail=True))
         except aiosmtplib.SMTPResponseException as exc:
             return await self._refused(self._client, failure(exc.code, exc.message))
         except (aiosmtplib.SMTPException, OSError) as exc:
@@ -236,6 +287,7 @@ class MailSender:
         try:
             if wire is None:
                 raise aiosmtplib.SMTPServerDisconnected("lost")
+            self.written = True
             wire.write(_DOT.sub(b"..", octets) + (b".\r\n" if octets.endswith(b"\r\n") else b"\r\n.\r\n"))
             reply = await wire.read_response(timeout=self._settings.accept_timeout_s)
         except (aiosmtplib.SMTPException, OSError) as exc:
@@ -243,7 +295,7 @@ class MailSender:
             return Failure(Disposition.UNKNOWN, "smtp:silence", type(exc).__name__)
         if reply.code == 250:
             return Accepted(self._composer.message_id(message))
-        return await self._refused(client, failure(reply.code, reply.message))
+        return await self._refused(client, failure(reply.code, reply.message, of_mail=True))
 
     async def _connected(self) -> aiosmtplib.SMTP:
         if self._client is not None and self._client.is_connected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from gateway.mail import MailSender, MailSettings
 from gateway.model import Message
 from gateway.providers.contract import PUT_BACK, Failure, Unsendable
 from gateway.providers.http_answer import HttpAnswer, Refusal
+
+log = logging.getLogger("gateway.mail")
 
 
 class MailPort:
@@ -33,21 +36,22 @@ class MailPort:
         self.lane = lane
         self.account = account
         self._settings = settings
-        self._connections = connections
+        self._window = connections
         self._drain_s = drain_s
         self._inbox = inbox
         self._on_bound = on_bound
         self._queue: deque[tuple[Message, Any]] = deque()
         self._filled = asyncio.Event()
         self._empty = asyncio.Event()
-        self._workers: list[asyncio.Task[None]] = []
+        self._workers: set[asyncio.Task[None]] = set()
+        self._working = 0  # of the workers, those that are not about to end
         self._open = False
         self.in_flight = 0
         """Messages taken and not answered."""
 
     @property
     def room(self) -> int:
-        return max(0, self._connections - self.in_flight) if self._open else 0
+        return max(0, self._window - self.in_flight) if self._open else 0
 
     @property
     def bound(self) -> bool:
@@ -62,12 +66,19 @@ class MailPort:
 
     def start(self, after: float = 0.0) -> None:
         self._open = True
-        self._workers = [asyncio.create_task(self._work(), name=f"mail {self.lane}") for _ in range(self._connections)]
+        self.set_window(self._window)
         self._on_bound()
         self._inbox.wake.set()
 
     def set_window(self, window: int) -> None:
-        """Nothing: how many connections there are is decided at the start."""
+        """Change how many connections there are; one too many is given up once the server has answered to its mail."""
+        self._window = window
+        while self._open and self._working < window:
+            self._working += 1
+            worker = asyncio.create_task(self._work(), name=f"mail {self.lane}")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        self._filled.set()
 
     def submit(self, messages: list[tuple[Message, Any]]) -> None:
         self.in_flight += len(messages)
@@ -92,12 +103,14 @@ class MailPort:
     async def _work(self) -> None:
         sender = MailSender(self._settings)
         try:
-            while True:
-                while not self._queue:
+            while self._working <= self._window:
+                if self._queue:
+                    await self._carry(sender, *self._queue.popleft())
+                else:
                     self._filled.clear()
                     await self._filled.wait()
-                await self._carry(sender, *self._queue.popleft())
         finally:
+            self._working -= 1
             await sender.close()
 
     async def _carry(self, sender: MailSender, message: Message, context: Any) -> None:
@@ -108,6 +121,11 @@ class MailPort:
         except asyncio.CancelledError:
             self._in_doubt(context)
             raise
+        except Exception as error:  # a bug: neither the message nor those after it must hang for it
+            # Its words may quote a message.
+            log.critical("a mail broke lane=%s error=%s", self.lane, type(error).__name__)
+            disposition = Disposition.UNKNOWN if sender.written else Disposition.REJECTED
+            result = Failure(disposition, "internal", "an error of the gateway's own, see its log")
         if not isinstance(result, Failure):
             self._answer(HttpAnswer(context, result.id))
         elif result.disposition is Disposition.UNKNOWN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from gateway.board import Board, Poll, Polled
@@ -61,10 +62,10 @@ class Meta:
         for lane in self._lanes.values():
             of_lane = lane.config
             assert isinstance(of_lane, WhatsAppLane)
-            number = Number(of_lane, self.board, self.portfolios[of_lane.portfolio], self.window, now)
-            number.configure(of_lane, config.portfolios[of_lane.portfolio].recipients)
-            lane.take_number(number)
-            self._numbers[lane.name] = number
+            portfolio = self.portfolios[of_lane.portfolio]
+            self._numbers[lane.name] = Number(of_lane, self.board, portfolio, self.window, now)
+        self._poll = Poll(self.board, self._polled, inf)
+        self._configure(config, now)
         self._shortages = Shortages(
             {number.portfolio.name: number.portfolio for number in self._numbers.values()},
             store,
@@ -80,10 +81,7 @@ class Meta:
 
     def reconfigure(self, config: Config) -> None:
         """Go on with what a reload has changed, and with numbers that Meta had stopped."""
-        for name, number in self._numbers.items():
-            of_lane = self._lanes[name].config
-            assert isinstance(of_lane, WhatsAppLane)
-            number.configure(of_lane, config.portfolios[of_lane.portfolio].recipients)
+        self._configure(config, time.monotonic())
         self.board.resumed([number.whose for number in self._numbers.values()], time.time())
 
     async def load(self) -> None:
@@ -95,8 +93,7 @@ class Meta:
         """What is to run as long as the worker."""
         if self._lanes:
             yield "conditions", self.board.run()
-            poll_s = min(lane.config.poll_s for lane in self._lanes.values() if isinstance(lane.config, WhatsAppLane))
-            yield "health", Poll(self.board, self._polled, poll_s).run()
+            yield "health", self._poll.run()
             yield "shortage", self._shortages.run()
 
     async def changed(self, lane: str, changes: Sequence[Change]) -> None:
@@ -136,6 +133,18 @@ class Meta:
         for name, (delivered, failed) in reached.items():
             if name in self.portfolios:
                 await self.portfolios[name].settle(delivered, failed, int(time.time() * 1000))
+
+    def _configure(self, config: Config, now: float) -> None:
+        self._poll.poll_s = inf
+        for name, number in self._numbers.items():
+            lane = self._lanes[name]
+            of_lane = lane.config
+            assert isinstance(of_lane, WhatsAppLane)
+            portfolio = config.portfolios[of_lane.portfolio]
+            number.portfolio.kept = portfolio.reserve
+            number.configure(of_lane, portfolio.recipients, now)
+            lane.take_number(number)
+            self._poll.poll_s = min(self._poll.poll_s, of_lane.poll_s)
 
     def _learned(self) -> None:
         """Something is another than it was: here, or in another process that has told it."""

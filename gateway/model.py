@@ -275,6 +275,8 @@ def decode_job(value: bytes | None) -> Job:
         return _job_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InvalidJob(str(exc)) from exc
+    except RecursionError as exc:  # brackets within brackets, in what is spliced as it is
+        raise InvalidJob("is nested too deep") from exc
 
 
 def message_id_of(job: Job, index: int) -> str:

@@ -53,16 +53,24 @@ class Number:
     ) -> None:
         """`now` is monotonic seconds."""
         self.whose = Whose(lane.settings.phone_number_id, lane.settings.waba_id or lane.account, lane.portfolio)
-        self.pairs = Pairs(lane.pair.every_s, lane.pair.burst, now) if lane.pair.every_s else None
+        self.pairs: Pairs | None = None
+        """None where the lane has no limit of its own for a person."""
         self._board = board
         self.portfolio = portfolio
         self._window = window
         self._classes = {class_: TokenBucket(0, 1, now) for class_ in TrafficClass}
         self._wrong: dict[str, int] = {}
-        self.configure(lane, None)
+        self.configure(lane, None, now)
 
-    def configure(self, lane: WhatsAppLane, limit: int | None) -> None:
-        """Go on with a lane's changed policy; `limit` is its portfolio's until Meta has said another."""
+    def configure(self, lane: WhatsAppLane, limit: int | None, now: float) -> None:
+        """Go on with a lane's changed policy; `limit` is its portfolio's until Meta has said another. Monotonic seconds."""
+        every_s, burst = lane.pair.every_s, lane.pair.burst
+        if not every_s:
+            self.pairs = None
+        elif self.pairs is None:
+            self.pairs = Pairs(every_s, burst, now)
+        else:
+            self.pairs.configure(every_s, burst, now)
         self._rate = lane.rate
         self._policy = lane.quality.policy
         self._next = lane.templates == "next"

@@ -56,6 +56,17 @@ class Pairs:
         """Note that slots of this number came from elsewhere: whatever their pairs had may be used up, but for one part."""
         self._taken_over = now + self._burst_s - _AFTER_TAKEOVER * self._every_s
 
+    def configure(self, every_s: float, burst: int, now: float) -> None:
+        """Go on with another limit. What a pair has used of the old one counts, but for no more than the new burst."""
+        scale = every_s / self._every_s
+        self._every_s = every_s
+        self._burst_s = burst * every_s
+        self._full_at = {who: now + min((at - now) * scale, self._burst_s) for who, at in self._full_at.items()}
+        for slow in self._slow.values():
+            slow.spoken_for = now + (slow.spoken_for - now) * scale
+        taken_over = (self._taken_over - now) * scale
+        self._taken_over = now + min(taken_over, self._burst_s - _AFTER_TAKEOVER * every_s)
+
     def wait(self, recipient: str, parts: int, now: float) -> float:
         """Seconds after which to ask again, or 0 with the tokens taken: it goes now.
 

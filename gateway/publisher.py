@@ -93,6 +93,10 @@ class Publisher:
         self._wake_dispatcher = wake_dispatcher
         self._on_deliveries = on_deliveries
         self._settled: list[Settled] = []
+        self._records: list[Record] = []
+        """Events of what is settled."""
+        self._others: Batches = {}
+        """What goes on from it: the next attempt, another lane, the next step, a dead letter."""
         self._under_way = 0
         """Settled messages of the batch that Kafka does not have yet."""
         self._deliveries: list[Delivery] = []
@@ -121,6 +125,7 @@ class Publisher:
         """
         self._settled += settled
         self._deliveries += deliveries
+        self._write_down(settled)
         self._wake.set()
 
     async def run(self) -> None:
@@ -147,29 +152,8 @@ class Publisher:
                 self._wake_dispatcher()
 
     async def _publish(self, settled: list[Settled], deliveries: list[Delivery]) -> None:
-        records: list[Record] = []
-        others: Batches = {}
-        now = time.time()
-        for flight, outcome in settled:
-            kind = outcome.kind
-            if kind == "s":
-                records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
-            elif kind in ("r", "w"):
-                self._ladder.put(others, outcome.due, flight.queue.tp.topic, *_again(flight, outcome), now)
-            elif kind in ("m", "n"):
-                goes_on = (
-                    _moved(flight, outcome) if kind == "m" else with_step(flight.message, outcome.step, outcome.attempt)
-                )
-                record = goes_on.to.encode(), encode_message(goes_on)
-                others.setdefault(self._address(outcome.lane, goes_on), []).append(record)
-                if kind == "n":
-                    records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
-            elif kind == "p":
-                others.setdefault((self._dead_topic, 0), []).append(
-                    dead.letter(flight.message, outcome.error_text, events.utc(outcome.at))
-                )
-            elif kind != "q":
-                records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
+        records, self._records = self._records, []
+        others, self._others = self._others, {}
         if others:
             await self._outbox.send(others)
         # Whoever takes the deliveries gets its turn when this waits for Kafka: then our records stand in line before theirs.
@@ -194,6 +178,31 @@ class Publisher:
         for queue, offsets in finished.items():
             queue.progress.done_many(offsets)
         self.turned.beat()
+
+    def _write_down(self, settled: list[Settled]) -> None:
+        """Make the records at once, while the messages are in the processor's cache: a batch later it costs twice as much."""
+        records, others = self._records, self._others
+        now = time.time()
+        for flight, outcome in settled:
+            kind = outcome.kind
+            if kind == "s":
+                records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
+            elif kind in ("r", "w"):
+                self._ladder.put(others, outcome.due, flight.queue.tp.topic, *_again(flight, outcome), now)
+            elif kind in ("m", "n"):
+                goes_on = (
+                    _moved(flight, outcome) if kind == "m" else with_step(flight.message, outcome.step, outcome.attempt)
+                )
+                record = goes_on.to.encode(), encode_message(goes_on)
+                others.setdefault(self._address(outcome.lane, goes_on), []).append(record)
+                if kind == "n":
+                    records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
+            elif kind == "p":
+                others.setdefault((self._dead_topic, 0), []).append(
+                    dead.letter(flight.message, outcome.error_text, events.utc(outcome.at))
+                )
+            elif kind != "q":
+                records.append(events.of_outcome(flight.message, outcome, flight.queue.slot.lane.name))
 
     def _count(self, settled: list[Settled]) -> None:
         """By queue and kind first: two look-ups of names a message would cost more than all other counting together."""

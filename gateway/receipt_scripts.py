@@ -1,19 +1,20 @@
-"""What `receipts.py` asks of the store, each in one call for a whole batch. All can be repeated with the same argument.
-
-`inbound.py` collects the parts of a message from a person as `receipts.py` does the states of parts.
-"""
+"""What `receipts.py` asks of the store, each in one call for a whole batch. All can be repeated with the same argument."""
 
 from __future__ import annotations
 
 from gateway.store import Script
 
 # [prefix, seconds to remember, keys of parts to mark as final, [key, status, whether more may follow, …] that was told,
-# [key, field] to forget, [number of a key, the key to look up where that one has nothing, …], keys to look up] → values
+# [key, field] to forget, [number of a key, the key to look up where that one has nothing, …], keys to look up,
+# keys without a row to mark as final, for how many seconds] → values
 CORRELATE = Script("""
 local a = cmsgpack.unpack(ARGV[1])
 local prefix = a[1]
 for _, key in ipairs(a[3]) do
   redis.call('SET', prefix .. key, 'final', 'XX', 'KEEPTTL')
+end
+for _, key in ipairs(a[8]) do
+  redis.call('SET', prefix .. key, 'final', 'EX', a[9])
 end
 for n = 1, #a[4], 3 do
   local key, status = prefix .. a[4][n], a[4][n + 1]

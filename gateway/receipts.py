@@ -121,6 +121,8 @@ class Receipts:
         self._marks: list[str] = []
         self._told: list[str | bool] = []
         self._forget: list[str] = []
+        self._resolved: list[str] = []
+        """Keys of receipts that told of a doubt: said again, they are known."""
         self.of_account: Counter[tuple[str, str]] = Counter()
         """The same as `counts`, by account."""
         self.delays: defaultdict[str, Histogram] = defaultdict(partial(histogram, "recado_receipt_delay_seconds"))
@@ -185,11 +187,10 @@ class Receipts:
                     status, name = OF_STATE[receipt.state]
                     to = pdu.source_addr.lstrip("+0")
                     code = OF_AN_SMSC + receipt.error
-                    if lane in self._network_tlvs and self._learn is not None:
-                        network = from_tlv(pdu.tlvs.get(self._network_tlvs[lane], b""))
-                        if network:
-                            self._learn(f"+{to}", network)
-                    receipts.append(Early(lane, account, to, receipt.message_id, key, status, code, name, now))
+                    early = Early(lane, account, to, receipt.message_id, key, status, code, name, now)
+                    if lane in self._network_tlvs:
+                        early.network = from_tlv(pdu.tlvs.get(self._network_tlvs[lane], b""))
+                    receipts.append(early)
                 else:
                     self._count(account, "intermediate")
         if receipts:
@@ -225,10 +226,9 @@ class Receipts:
         records: list[Record] = []
         if missed:
             resolved, forget, orphans = await self._missed(missed, now, batches)
-            self._forget += forget
             records += orphans
         else:
-            resolved = []
+            resolved, forget = [], []
         self.counts["matched"] += len(matched)
         for account, times in Counter([early.account for early, _ in matched]).items():
             self.of_account[account, "matched"] += times
@@ -244,11 +244,16 @@ class Receipts:
             await self._outbox.send_keyed(self._events_topic, records)
         if batches:
             await self._outbox.send(batches)
+        # Only now: a doubt that was forgotten before its event was in Kafka would be lost with this process.
+        self._forget += forget
+        self._resolved += [early.key for early, _ in resolved]
         for early, sent in matched:
             if early.smpp:
                 self._marks.append(early.key)
             else:
                 self._remember(early, sent)
+            if early.network and self._learn is not None:  # by our own number: some SMSCs leave the country code out
+                self._learn(sent.to, early.network)
 
     def _time(self, matched: list[tuple[Early, Sent]]) -> None:
         """Note how long receipts took; of many some stand for the others."""
@@ -282,8 +287,6 @@ class Receipts:
         """Note what was told of a message because of a callback, under both of its keys."""
         for key in filter(None, (early.key, early.reference)):
             self._told += (key, early.status, early.status in LASTING)
-        if early.network and self._learn is not None:
-            self._learn(sent.to, early.network)
 
     async def _rest(self) -> None:
         """Have the store remember what was told, unless something is coming that takes it along."""
@@ -294,12 +297,13 @@ class Receipts:
         marks, self._marks = self._marks, []
         told, self._told = self._told, []
         forget, self._forget = self._forget, []
+        resolved, self._resolved = self._resolved, []
         keys = [early.key for early in batch]
         others = [
             each for number, early in enumerate(batch, 1) if early.reference for each in (number, early.reference)
         ]
         values: list[bytes | None] = await self._store.run(
-            CORRELATE, (self._prefix, REMEMBER_S, marks, told, forget, others, keys)
+            CORRELATE, (self._prefix, REMEMBER_S, marks, told, forget, others, keys, resolved, self._ttl)
         )
         return values
 
@@ -372,11 +376,16 @@ class Receipts:
         forget: list[str] = []
         orphans: list[Record] = []
         taken: set[tuple[str, bytes]] = set()
+        told: set[str] = set()
         for early, key, flat in zip(last, keys, doubts, strict=True):
+            if early.key in told:  # said twice, it tells of one message all the same
+                self._count(early.account, "repeated")
+                continue
             fields = sorted((field, row) for field, row in zip(flat[::2], flat[1::2], strict=True))
             field, row = next(((f, r) for f, r in fields if (key, f) not in taken), (b"", b""))
             if field and float(field[:17]) <= early.seen_at:
                 taken.add((key, field))
+                told.add(early.key)
                 self._count(early.account, "resolved")
                 resolved.append((early, msgspec.structs.replace(decode_sent(row), id=early.id)))
                 forget += (key, field.decode())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -27,7 +28,8 @@ _EVERY_S = 2.0
 _BELIEVED_S = 60
 """How long what was said of a queue counts: longer than it takes to give the queue of a dead worker to another."""
 
-# [portfolio, now, a day later, believed, [queue/class, messages, …], [moment/class, messages put off until then, …]]
+# [portfolio, now, a day later, believed, the present moment, [queue/class, messages, …],
+# [moment/class, messages put off until then, …], process, which of its looks]
 # → {places used, places that become free within the day, [class, messages, …], [class, said so often, said last, …]}
 # A moment is in steps of ten seconds.
 _LOOK = Script("""
@@ -49,7 +51,11 @@ for n = 1, #all, 2 do
   end
 end
 
-for n = 1, #a[7], 2 do redis.call('HINCRBY', aside, a[7][n], a[7][n + 1]) end
+local last = aside .. ':' .. a[8]
+if #a[7] > 0 and redis.call('GET', last) ~= a[9] then -- else the answer to this look was lost, and it comes again
+  for n = 1, #a[7], 2 do redis.call('HINCRBY', aside, a[7][n], a[7][n + 1]) end
+  redis.call('SET', last, a[9], 'EX', 3600)
+end
 all = redis.call('HGETALL', aside)
 for n = 1, #all, 2 do
   local moment, class = all[n]:match('(%d+)/(%a+)')
@@ -144,6 +150,8 @@ class Shortages:
         self._speaks = speaks
         self._waiting = waiting
         self._publish = publish
+        self._process = secrets.token_hex(8)
+        self._looks = 0
 
     async def run(self) -> None:
         """Stands still while the store or Kafka is away: what was known stays."""
@@ -160,11 +168,12 @@ class Shortages:
             await self._look(portfolio, own[name], int(now * 1000))
 
     async def _look(self, portfolio: Portfolio, own: list[str | int], now_ms: int) -> None:
+        self._looks += 1
         used, freed, counts, said = await self._store.run(
             _LOOK,
             (
                 *(portfolio.key, now_ms, now_ms + DAY_MS, _BELIEVED_S, now_ms // ASIDE_MS),
-                *(own, portfolio.take_aside()),
+                *(own, portfolio.take_aside(), self._process, str(self._looks)),
             ),
         )
         waiting = {

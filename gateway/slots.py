@@ -31,6 +31,8 @@ log = logging.getLogger("gateway.slots")
 
 _COMMIT_S = 1.0
 _POLL_MS = 50
+_LEAST = 100
+"""Records that a queue may have however much all the others hold: it must not wait for those of lanes that do not move."""
 """A queue that gets room while others are waited for is asked for again after this."""
 _LAST_SETTLE_S = 5.0
 """How long settling may take once all is answered. The ledger knows as much: a broker or a store that is away may not hold up
@@ -301,6 +303,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         The others are left out of the poll, not paused: aiokafka throws away what it has fetched of a paused partition.
         """
         high = max(self._batch, self._buffered // max(1, len(self._queues)))
+        if sum(len(queue.records) for queue in self._queues.values()) >= self._buffered:
+            high = min(high, _LEAST)
         wanting = []
         for tp, queue in self._queues.items():
             if queue.progress.position - queue.committed > SPAN // 2:

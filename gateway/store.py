@@ -97,6 +97,8 @@ class Store:
                 if not isinstance(error, _LOADING) and not refuses_writes(error):
                     raise
                 self.calls.failures += 1
+                # Another server may be the primary by now, at the same name: who stays is told READONLY for ever.
+                await self._drop()
                 raise StoreUnavailable(str(error)) from error
             except (*_FAILURES, TimeoutError) as error:
                 self.calls.failures += 1

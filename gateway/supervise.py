@@ -23,10 +23,12 @@ from typing import Any
 log = logging.getLogger("gateway.supervise")
 
 _STDIN = 0
-_UP_S = 5.0
-"""A worker that ends sooner has not come up: Kafka is away, a topic is missing, a port is taken, or the record that it ends of is
-there again. One that ends later begins with the first pause: it comes back while the group still waits for the one that was
-lost, and slots move once instead of twice."""
+_STEADY_S = 60.0
+"""A worker that was up for so long was well: it begins with the first pause again."""
+_KILLED_S = 5.0
+"""The same of one that somebody has killed: it comes back while the group still waits for it, and slots move once, not twice."""
+_AT_ONCE_S = 10.0
+"""A worker that ends sooner has not come up: Kafka is away, a topic is missing, a port is taken."""
 _ATTEMPTS = 5
 """How often in a row, while none comes up, until it is for a person to look at."""
 
@@ -43,14 +45,14 @@ class Restarts:
         self._ended: dict[int, int] = {}
         self._came_up = False
 
-    def ended(self, worker: int, lived_s: float, others_s: float = 0.0) -> float | None:
+    def ended(self, worker: int, lived_s: float, others_s: float = 0.0, *, killed: bool = False) -> float | None:
         """Seconds until worker `worker`, which lived for `lived_s`, is started again; None to give up.
 
         `others_s` is for how long another has been up by now. Once one has come up, its configuration and its topics are
         right, and an end at once has a cause that passes: then there is no giving up, which would end those that run.
         """
-        self._came_up = self._came_up or max(lived_s, others_s) >= _UP_S
-        ended = 1 if lived_s >= _UP_S else self._ended.get(worker, 0) + 1
+        self._came_up = self._came_up or max(lived_s, others_s) >= _AT_ONCE_S
+        ended = 1 if lived_s >= (_KILLED_S if killed else _STEADY_S) else self._ended.get(worker, 0) + 1
         self._ended[worker] = ended
         if ended >= _ATTEMPTS and not self._came_up:
             return None
@@ -133,7 +135,7 @@ class Supervisor:
                 continue
             now = loop.time()
             others_s = max((now - start for _, start in self._running.values()), default=0.0)
-            pause = self._restarts.ended(index, now - started, others_s)
+            pause = self._restarts.ended(index, now - started, others_s, killed=code == -signal.SIGKILL)
             if pause is None:
                 log.critical("worker=%d ended %s again and none comes up: giving up", index, _ending(code))
                 self._code = 2 if code == 2 else 1  # 2: a person has to mend the configuration, or free a port

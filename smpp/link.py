@@ -366,16 +366,18 @@ class Link:
 
     async def _bind(self, answer: asyncio.Future[BindResp | Closed]) -> Failure | None:
         config = self.config
-        self._connection.session.bind(
-            _REQUESTS[config.kind](
-                system_id=config.system_id,
-                password=config.password,
-                system_type=config.system_type,
-                address_range=config.address_range,
-            ),
-            asyncio.get_running_loop().time(),
-        )
-        self._connection.flush()
+        session = self._connection.session
+        if session.state is State.OPEN:  # else it was closed while it connected, and `answer` says why
+            session.bind(
+                _REQUESTS[config.kind](
+                    system_id=config.system_id,
+                    password=config.password,
+                    system_type=config.system_type,
+                    address_range=config.address_range,
+                ),
+                asyncio.get_running_loop().time(),
+            )
+            self._connection.flush()
         try:
             async with asyncio.timeout(config.bind_timeout):
                 outcome = await answer

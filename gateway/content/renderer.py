@@ -73,7 +73,9 @@ class Renderer:
         Raises `MissingParameter`, or `Unrenderable` for what does not fit where it was filled in.
         """
         if self._text is not None:
-            return Rendered(self._text.render(params), "")
+            if not (text := self._text.render(params)):
+                raise Unrenderable("empty", "text is empty")
+            return Rendered(text, "")
         if self._rendered is not None:
             return self._rendered
         return Rendered("", self._format % tuple([slot.fill(params) for slot in self._slots]))

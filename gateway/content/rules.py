@@ -87,7 +87,7 @@ def _unlike(pattern: str) -> Callable[[str], bool]:
 
 
 _GAPS = re.compile(r"[\n\r\t]")
-_BREAK = re.compile(r"[\n\r]")
+_BREAK = re.compile(r"[\n\r\x85\u2028\u2029]")
 _BLANK = re.compile(r"\s")
 _DECIMAL = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"
 _AFTER_SCHEME = r"://[^\s/?#@:]+(:[0-9]+)?([/?#]\S*)?"

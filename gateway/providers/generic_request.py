@@ -17,7 +17,7 @@ from gateway.model import Message
 from gateway.providers.contract import Call, Unsendable
 from gateway.providers.generic_config import Account, Place, Request, Signature
 from gateway.providers.paths import FirstOf, Malformed, Path
-from gateway.providers.placeholders import Constants, Filler, Template, Values
+from gateway.providers.placeholders import LEFT, Constants, Filler, Template, Values
 from gateway.providers.requests import basic, check_text
 from gateway.tables import Reader
 
@@ -266,7 +266,8 @@ class Requests:
     def group(self, message: Message) -> tuple[str, ...]:
         """Return what messages of one request must agree in: all that stands outside their elements."""
         values = self._filler.fill(message, 0.0)
-        return tuple(str(values[name]) for name in self._outer)
+        # What is left of messages is the same at any time only if they expire together.
+        return tuple([str(message.expires_at if name in LEFT else values[name]) for name in self._outer])
 
     def _check(self, compiler: Compiler, request: Request, where: str) -> None:
         # A message that could choose the host would choose who is asked.

@@ -69,9 +69,9 @@ MESSAGE: dict[str, Getter] = {
     "now.iso": lambda message, now: _iso(now),
 }
 """What a message gives. Alone in a text of a JSON body a value keeps its kind: the Unix times are numbers."""
-_LEFT = {"ttl.s": (1, 1), "ttl.ms": (1000, 1), "ttl.min": (1, 60)}
+LEFT = {"ttl.s": (1, 1), "ttl.ms": (1000, 1), "ttl.min": (1, 60)}
 """What is left until a message expires, in whole units of so many to so many seconds."""
-_OF_LANE = ("alphabet", *_LEFT)
+_OF_LANE = ("alphabet", *LEFT)
 
 
 class Constants:
@@ -224,7 +224,7 @@ class Filler:
             if name in names and sender
         ]
         self._content = [(name, name.split(".")[1:]) for name in sorted(names) if name.split(".")[0] == "content"]
-        self._units = [(name, unit) for name, unit in _LEFT.items() if name in names]
+        self._units = [(name, unit) for name, unit in LEFT.items() if name in names]
         self._ttl = ttl_s
         self._alphabet = (alphabet or {}) if "alphabet" in names else None
         self._longest = max_reference

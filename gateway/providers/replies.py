@@ -44,6 +44,7 @@ _STATUSES: Mapping[int, Rule] = {
 }
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
+_MOST_S = 3600.0
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def wait(reply: Reply) -> float | None:
-    """Return how many seconds an answer asks to wait.
+    """Return how many seconds an answer asks to wait, an hour at the most: then it may say so again.
 
     An HTTP-date is measured against the answer's own `Date`: both are of the server's clock, whatever ours says.
     """
@@ -76,7 +77,8 @@ def wait(reply: Reply) -> float | None:
     date = _http_date(reply.headers.get("date", ""))
     if date is None and not _SECONDS.fullmatch(value.strip()):
         return None
-    return retry_after(value, date or 0.0)
+    seconds = retry_after(value, date or 0.0)
+    return None if seconds is None else min(seconds, _MOST_S)
 
 
 def failure(rules: Rules, reply: Reply, code: str, text: str = "") -> Failure:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import Message, TrafficClass
+from gateway.providers.contract import Unsendable
 from smpp.encoder import SubmitEncoder
 from smpp.events import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.link import BindConfig, BindKind, Failure, Link
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _PRIORITY = {TrafficClass.OTP: 2, TrafficClass.TRANSACTIONAL: 1, TrafficClass.BULK: 0}
 _DELIVERIES = (DeliverSM, DataSM)  # a union would be made anew for every PDU
+_is_number = re.compile(r"\+[0-9]{1,20}").fullmatch  # destination_addr has room for 20 (§5.2.9)
 _SENDERS_KEPT = 1000  # senders come from jobs: what is encoded for them must not grow without end
 
 
@@ -36,13 +39,19 @@ class SmppEncoder:
         return self._text.count(text)
 
     def encode(self, message: Message, now: float) -> list[bytes]:
-        """The bodies of a message, in order; `now` is Unix time. Raises `SMPPError` for a text that the lane cannot carry.
+        """The bodies of a message, in order; `now` is Unix time.
+
+        Raises `SMPPError` for a text that the lane cannot carry, and `Unsendable` for a recipient that is no number.
 
         The reference that joins the parts comes from the message's id: a part that is written again, by this process or the
         next, still belongs to the others.
         """
+        if not _is_number(message.to):  # a message that falls back to SMS may be for a mail address
+            raise Unsendable("to", "the recipient is no number of 20 digits at most")
         text = message.text
-        encoded = self._text.encode(text, zlib.crc32(message.message_id.encode()) if len(text) > 60 else 0)
+        # So many characters fit in one part of any alphabet: UCS-2 has 70 code units, and a character takes one or two.
+        reference = zlib.crc32(message.message_id.encode()) if len(text) > (70 if text.isascii() else 35) else 0
+        encoded = self._text.encode(text, reference)
         sender = self._senders.get(message.sender) or self._sender(message.sender)
         validity = self._validity(message.expires_at - now) if message.expires_at else b""
         priority = _PRIORITY[message.class_]

@@ -61,6 +61,13 @@ def test_a_promise_that_was_not_kept_is_named(what: dict[str, Any], broken: str)
     assert [promise for promise, good in kept.items() if not good] == [broken]
 
 
+def test_what_is_offered_beside_other_work_says_nothing_of_time() -> None:
+    """Nobody has asked what can be carried."""
+    kept = verdicts(GOOD | {"capacity_per_s": None, "faults": [{"back_after_s": None}]}, MIX, 1800, headline=False)
+    assert all(kept.values())
+    assert not {"70 % of capacity offered", "p99 back in time"} & kept.keys()
+
+
 def test_a_short_run_says_nothing_of_growth() -> None:
     """What warms up looks like a leak."""
     kept = verdicts(GOOD | {"rss_slope_mb_per_h": 5000.0}, MIX, 180, headline=False)

@@ -202,6 +202,26 @@ async def test_an_unanswered_message_is_unknown_until_its_receipt_resolves_it(st
     assert account.counts.duplicates == 0
 
 
+async def test_a_receipt_that_is_said_twice_resolves_one_message(stage: Stages) -> None:
+    """Two to one person are unknown: the operator repeats the receipt of one, at once and later, and the other stays unknown."""
+    account = Account("alpha", PASSWORD, Behaviour(unanswered=1.0, receipt_ratio=0))
+    async with (
+        Simulator([account]) as smsc,
+        stage(lanes={"alpha": lane(smsc.port, response_timeout_s=1)}, receipts=SHORT_PATIENCE) as site,
+        site.worker() as worker,
+    ):
+        await site.publish(job("j", [ANA]), job("k", [ANA]))
+        await site.tally.until_ended(["j:0", "k:0"])
+        smsc.send_receipt("alpha", "79", ANA[1:], "89000")
+        smsc.send_receipt("alpha", "79", ANA[1:], "89000")
+        await site.until(lambda: worker.receipts.counts["repeated"] == 1)
+        smsc.send_receipt("alpha", "79", ANA[1:], "89000")
+        await site.until(lambda: worker.receipts.counts["repeated"] == 2)
+        assert worker.receipts.counts["resolved"] == 1
+        smsc.send_receipt("alpha", "80", ANA[1:], "89000")
+        await site.tally.until(lambda: site.tally.counts()[EventStatus.DELIVERED] == 2)
+
+
 async def test_only_a_receipt_for_the_same_number_and_account_resolves_what_is_unknown(stage: Stages) -> None:
     """One for another number, and one of another account for the same number, are orphans."""
     alpha = Account("alpha", PASSWORD, Behaviour(unanswered=1.0, receipt_ratio=0))

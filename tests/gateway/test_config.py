@@ -258,6 +258,20 @@ def test_a_password_that_a_bind_cannot_carry_is_refused(password: str) -> None:
     assert password not in str(problem)
 
 
+def test_an_account_writes_its_ids_in_one_format() -> None:
+    """Receipts are read by the account: the lane of the other format would never hear of its messages."""
+    hex_ids = 'account = "tim"\nmessage_id_format = "both_hex"\n'
+    other = LANE.replace("lanes.claro", "lanes.tigo")
+    problems = problems_of(BASE + hex_ids + other + 'account = "tim"\n' + other.replace("tigo", "tim"))
+    assert {path: str(problem) for path, problem in problems.items()} == {
+        f"lanes.{name}.account": f"lanes.{name}.account: is also that of lane claro, whose message_id_format is another "
+        "(one format for all lanes of an account)"
+        for name in ("tigo", "tim")
+    }
+    assert len(loads(BASE + hex_ids + other + hex_ids, ENV).lanes) == 2
+    assert len(loads(BASE + hex_ids + other, ENV).lanes) == 2
+
+
 @pytest.mark.parametrize("env", [{}, {"PW": ""}])
 def test_a_secret_that_is_not_there_is_a_problem(env: dict[str, str]) -> None:
     """An empty variable is as bad as none."""
@@ -455,10 +469,17 @@ def test_the_burst_is_fifty_milliseconds_of_the_rate(rate: int, burst: float) ->
 
 @pytest.mark.parametrize(
     ("sender", "numbering"),
-    [("89000", (3, 0)), ("12345678", (3, 0)), ("+573001234567", (1, 1)), ("573001234567", (1, 1)), ("Banco", (5, 0))],
+    [
+        ("89000", (3, 0)),
+        ("12345678", (3, 0)),
+        ("+573001234567", (1, 1)),
+        ("573001234567", (1, 1)),
+        ("Banco", (5, 0)),
+        ("", (0, 0)),
+    ],
 )
 def test_a_sender_is_numbered_by_its_shape(sender: str, numbering: tuple[int, int]) -> None:
-    """Short code, international number or letters."""
+    """Short code, international number, letters, or none."""
     assert lane_of("").source_numbering(sender) == numbering
 
 

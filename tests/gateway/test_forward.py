@@ -10,7 +10,7 @@ import pytest
 from gateway.config import Config
 from gateway.flight import SPAN
 from gateway.ledger import Outcome
-from gateway.model import Step, TrafficClass, encode_message
+from gateway.model import Message, Step, TrafficClass, encode_message
 from gateway.settle import LANE_DOWN
 from smpp.constants import CommandStatus
 from tests.support.dispatching import (
@@ -74,6 +74,22 @@ def test_a_text_that_the_lane_cannot_carry_has_failed() -> None:
     put(one.queue("andina"), message("a", text="日本"), message("b"))
     assert ids(one.write()) == ["b"]
     assert (one.outcomes["a"].kind, one.outcomes["a"].error_code) == ("f", "text")
+
+
+def test_what_no_encoder_foresaw_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception would end this worker, and the next owner after it."""
+    one = Line(alone())
+    encode = one.lanes["andina"].carrier.encode
+
+    def foresees_little(each: Message, now: float) -> list[Any]:
+        if each.message_id == "a":
+            raise ValueError("what is this?")
+        return encode(each, now)
+
+    monkeypatch.setattr(one.lanes["andina"].carrier, "encode", foresees_little)
+    put(one.queue("andina"), message("a"), message("b"))
+    assert ids(one.write()) == ["b"]
+    assert (one.outcomes["a"].kind, one.outcomes["a"].error_text) == ("f", "what is this?")
 
 
 def test_a_text_that_the_lane_cannot_carry_goes_on_with_the_plan() -> None:
@@ -155,6 +171,15 @@ def test_a_window_is_written_in_pieces_where_the_round_trip_is_long() -> None:
     one.answer(parts)
     lane.round_trip_s = 0.012
     assert len(one.write()) == 5
+
+
+def test_an_operator_is_not_far_because_turns_are_long() -> None:
+    """Answers wait for their turn; pieces would be as many turns as long."""
+    one = Line(alone(window=10))
+    put(one.queue("andina"), *messages(30))
+    one.queue("andina").slot.lane.round_trip_s = 0.05
+    one.forwarder.turn_s = 0.03
+    assert len(one.write()) == 10
 
 
 def test_intents_and_claims_are_noted_before_the_write() -> None:
@@ -282,6 +307,17 @@ def test_what_was_written_in_part_is_completed_after_its_time() -> None:
     assert [part.number for part in one.write(NOW + 11)] == [1]
 
 
+def test_what_waited_is_encoded_again_with_the_time_that_is_left() -> None:
+    """A relative validity_period counts from the write: the lane may have been paused for hours."""
+    one = Line(alone())
+    put(one.queue("andina"), message("a", expires_at=NOW + 7200))
+    one.forwarder.refill(one.slots.values(), NOW)
+    (part,) = one.write(NOW + 7000)
+    assert b"000000000320000R" in part.body
+
+
+# Caps and holds.
+
 # Caps and holds.
 
 
@@ -359,6 +395,22 @@ async def test_a_backlog_of_capped_messages_steps_aside_without_waiting(store_ur
         put(queue, *messages(1000, tenant="capped"), message("free"))
         await site.turns(most=500)
         assert ids(site.written("andina")) == ["free"]
+
+
+# Another owner.
+
+
+async def test_what_a_fenced_owner_settled_is_left_to_the_next(store_url: str, namespace: str) -> None:
+    """Nothing is told of it, expired or failed, and nothing of it stays: should the queue come back, its records are new."""
+    config = configured({"andina": {"alphabets": ["gsm7"]}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        queue = await site.queue("andina")
+        put(queue, message("late", expires_at=1.0), message("wrong", text="日本"))
+        await site.worker.ledger.acquire(queue.name, 0)
+        await site.turns()
+        assert queue.fenced
+        assert site.publisher.waiting == 0
+        assert {flight.message.message_id for flight in queue.flights.values()} == {"late"}
 
 
 # A lane that is down.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from gateway.board import Board
 from gateway.conditions import Conditions
 from gateway.config import Config, loads
 from gateway.errors import Disposition
+from gateway.flight import Flight
 from gateway.model import Message
 from gateway.number import Number
 from gateway.portfolio import Portfolio
@@ -79,6 +82,25 @@ def test_what_no_lane_may_carry_any_more_has_failed() -> None:
     one.forwarder.refill(one.slots.values(), NOW)
     assert ids(one.slot("b").queues[0].ready) == ["free"]
     assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == ("f", "policy")
+
+
+async def test_what_was_let_go_while_its_number_was_asked_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebalance came between: its offset may be another owner's by now."""
+    one = Line(numbers())
+    number = number_of(one, "a")
+    queue = one.queue("a")
+    put(queue, templated("m"))
+    one.forwarder.refill(one.slots.values(), NOW)
+
+    async def place(flights: list[Flight], behind: object) -> list[float]:
+        for flight in flights:
+            one.settler.let_go(flight, NOW)
+        return [60.0] * len(flights)
+
+    monkeypatch.setattr(number, "place", place)
+    await one.forwarder.place(one.slots.values(), NOW)
+    assert one.turn.settled == []
+    assert queue.flights == {}
 
 
 async def test_what_is_held_on_a_number_comes_back_when_it_expires() -> None:

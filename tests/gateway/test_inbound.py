@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from gateway.delay import Ladder, Waiting
 from gateway.inbound import Inbound
@@ -35,10 +36,14 @@ class Process:
             parts_wait_s=WAIT_S,
         )
 
-    async def take(self, *numbers: int) -> None:
+    async def take(self, *numbers: int, text: str = "abc") -> None:
         """Take these of three parts of one message, as one read brings them."""
         port: Any = SimpleNamespace(account="andina", lane="andina")
-        await self.inbound.take([(port, part(number)) for number in numbers], NOW)
+        await self.inbound.take([(port, part(number, text)) for number in numbers], NOW)
+
+    async def wait(self) -> None:
+        """Let the time of all deadlines come, in one call."""
+        await self.inbound.overdue([bytes(deadline.payload) for deadline in self.deadlines()])
 
     def deadlines(self) -> list[Waiting]:
         return [msgspec.json.decode(value, type=Waiting) for _, value in self.broker.records["delay.1", 0]]
@@ -49,14 +54,13 @@ class Process:
         return [(each.text, each.parts_missing) for each in written]
 
 
-def part(number: int) -> DeliverSM:
-    """One of three parts, which say a, b and c."""
-    text = "abc"[number - 1].encode()
+def part(number: int, text: str = "abc") -> DeliverSM:
+    """One of three parts, each a letter of the text; the reference is always the same."""
     return DeliverSM(
         source_addr="573001234567",
         destination_addr="89000",
         esm_class=0x40,
-        short_message=b"\x05\x00\x03\x07\x03" + bytes([number]) + text,
+        short_message=b"\x05\x00\x03\x07\x03" + bytes([number]) + text[number - 1].encode(),
     )
 
 
@@ -109,3 +113,68 @@ async def test_a_deadline_that_is_there_twice_publishes_once(store_url: str, nam
         await one.inbound.overdue([bytes(first.payload)])
         await one.inbound.overdue([bytes(second.payload)])
         assert one.published() == [("ac", 1)]
+
+
+async def test_deadlines_that_come_together_publish_once(store_url: str, namespace: str) -> None:
+    """Two reads of one beat are due in one call."""
+    async with processes(store_url, namespace) as (one,):
+        await one.take(3)
+        await one.take(1)
+        await one.wait()
+        assert one.published() == [("ac", 1)]
+
+
+async def test_a_part_of_a_joined_message_that_is_delivered_again_is_only_answered(
+    store_url: str, namespace: str
+) -> None:
+    """The connection went before the answer: nothing is published and nothing waits, also in another process."""
+    async with processes(store_url, namespace, 2) as (one, other):
+        await one.take(1, 2)
+        await one.take(3)
+        for _ in range(2):
+            await other.take(3)
+            await other.take(2)
+        assert other.deadlines() == []
+        await one.wait()
+        await other.take(3)
+        await other.wait()
+        assert one.published() == [("abc", 0)]
+        assert other.published() == []
+
+
+async def test_a_joined_message_that_is_delivered_again_as_a_whole_is_published_again(
+    store_url: str, namespace: str
+) -> None:
+    """It may be another with the same words. Of a repetition the id is the same."""
+    async with processes(store_url, namespace) as (one,):
+        for number in (1, 2, 3, 3, 1, 2, 2):
+            await one.take(number)
+        await one.wait()
+        assert one.published() == [("abc", 0)] * 2
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 1, 3)])
+@pytest.mark.parametrize("text", ["xyz", "abz", "xbc", "axc"])
+async def test_a_reference_can_be_used_again_at_once(
+    store_url: str, namespace: str, text: str, order: tuple[int, ...]
+) -> None:
+    """By a message of as many parts, of which some may be the same as before."""
+    async with processes(store_url, namespace) as (one,):
+        await one.take(1, 2, 3)
+        for number in order:
+            await one.take(number, text=text)
+        await one.wait()
+        assert one.published() == [("abc", 0), (text, 0)]
+
+
+async def test_what_is_left_of_a_joined_message_is_soon_forgotten(store_url: str, namespace: str) -> None:
+    """After the time for which its parts would have waited, and its words at once; another with its reference waits as any."""
+    async with processes(store_url, namespace) as (one,), Redis.from_url(store_url) as redis:
+        await one.take(1, 2, 3)
+        (key,) = await redis.keys(f"{namespace}:*")
+        assert 0 < await redis.ttl(key) <= WAIT_S
+        assert b"a".hex().encode() not in await redis.hvals(key)
+        await one.take(2, text="xyz")
+        assert await redis.ttl(key) > WAIT_S
+        await one.wait()
+        assert one.published() == [("abc", 0), ("y", 2)]

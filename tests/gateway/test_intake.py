@@ -17,9 +17,9 @@ from aiokafka.structs import ConsumerRecord
 from gateway.config import Config
 from gateway.delay import Ladder
 from gateway.failover import Failover
-from gateway.intake import Intake
+from gateway.intake import Intake, _Said
 from gateway.lane import Lane
-from gateway.model import Dead, Event, EventStatus, Message, decode_event, decode_message
+from gateway.model import Dead, Event, EventStatus, Message, decode_event, decode_job, decode_message
 from gateway.operators import Operators
 from gateway.outbox import Outbox, partition_of
 from gateway.routing import Router
@@ -137,6 +137,31 @@ async def test_a_recipient_becomes_a_message_on_its_lane() -> None:
     (accepted,) = desk.events(EventStatus.ACCEPTED)
     assert (accepted.recipients, accepted.rejected) == (1, 0)
     assert desk.consumer.committed == {JOBS: 8}
+
+
+def test_recipients_of_mail_have_no_step_over_numbers() -> None:
+    """They are addresses: an SMS to one would go to nobody, or to somebody."""
+    steps = [{"channel": "sms", "text": "Hola"}, {"channel": "email", "subject": "Su cuota", "text": "Hola"}]
+    value = job("ana@example.com", channel="email", subject="Su cuota", fallback=steps)
+    mail = decode_job(value)
+    mail.recipients[0].email = "ana@example.org"
+    assert [step.channel for step in _Said(mail).plan(mail.recipients[0])] == ["email"]
+
+
+def test_a_step_behind_one_over_mail_goes_to_the_number_again() -> None:
+    """What follows takes the address of what failed."""
+    steps = [{"channel": "email", "subject": "Su cuota", "text": "Hola"}, {"channel": "sms", "text": "Hola"}]
+    over = decode_job(job(fallback=steps))
+    over.recipients[0].email = "ana@example.org"
+    assert [step.to for step in _Said(over).plan(over.recipients[0])] == ["ana@example.org", TO]
+
+
+async def test_a_text_that_comes_out_empty_is_refused() -> None:
+    """It would be an SMS without a word, and paid for."""
+    desk = await taken(ALONE, job(text="{a}", recipients=[{"to": TO, "params": {"a": ""}}]))
+    (rejected,) = desk.events(EventStatus.REJECTED)
+    assert rejected.error_code == "empty"
+    assert desk.messages() == {}
 
 
 # Lanes.

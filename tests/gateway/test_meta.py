@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -9,19 +10,26 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway import board
 from gateway.app import Worker
+from gateway.board import Polled
+from gateway.carrier import HttpCarrier
 from gateway.config import Config, loads
 from gateway.correlation import Sent
-from gateway.model import TrafficClass
-from gateway.providers.contract import Change
-from gateway.providers.whatsapp import failure_of
+from gateway.meta import Meta
+from gateway.model import Message, TrafficClass
+from gateway.portfolio import Wish
+from gateway.providers.contract import Call, Change, Reply
+from gateway.providers.whatsapp import WhatsApp, failure_of
 
 TEMPLATE = "template:payment_due/es_MX"
 PAUSED = Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE")
 
 
-def config_of(store_url: str, namespace: str, lanes: dict[str, tuple[str, str, str]]) -> Config:
-    """Lanes of WhatsApp: by name their account with us, their WABA, and their portfolio."""
+def config_of(
+    store_url: str, namespace: str, lanes: dict[str, tuple[str, str, str]], of_lane: str = "", reserve: str = ""
+) -> Config:
+    """Lanes of WhatsApp: by name their account with us, their WABA, and their portfolio; what each says besides, and keeps."""
     text = f"""
         [kafka]
         bootstrap = "localhost:9092"
@@ -35,10 +43,12 @@ def config_of(store_url: str, namespace: str, lanes: dict[str, tuple[str, str, s
     for number, (name, (account, waba_id, portfolio)) in enumerate(lanes.items()):
         text += f"""
             [portfolios.{portfolio}-{name}]
+            {reserve}
             [lanes.{name}]
             provider = "whatsapp"
             account = "{account}"
             portfolio = "{portfolio}-{name}"
+            {of_lane}
             [lanes.{name}.whatsapp]
             phone_number_id = "10{number}"
             waba_id = "{waba_id}"
@@ -187,6 +197,74 @@ async def test_one_reload_lets_all_stopped_numbers_go_on(store_url: str, namespa
         assert not any(lane.stopped for lane in worker.lanes.values())
         await worker.meta.load()
         assert not any(lane.stopped for lane in worker.lanes.values())
+
+
+async def test_a_reload_changes_what_a_person_may_get(store_url: str, namespace: str) -> None:
+    """Of the lane's own gate too; and with no limit before, who was here may have written, as at a start."""
+
+    def went(worker: Worker, person: str) -> int:
+        gate = worker.lanes["alpha"].gate
+        message = Message("m", person, "", "", "j", "", "", TrafficClass.BULK, 0.0, "0:0:0", 0.0)
+        now = time.monotonic()
+        return sum(not gate.wait(message, 1, now) for _ in range(100))
+
+    def config(pair: str) -> Config:
+        return config_of(store_url, namespace, ALPHA, of_lane=f"pair = {pair}")
+
+    async with workers(config("{ every_s = 1000, burst = 45 }")) as (worker,):
+        assert went(worker, "+57300") == 1
+        worker.reload(config("{ every_s = 1000, burst = 50 }"))
+        assert went(worker, "+57300") == 5
+        assert went(worker, "+57301") == 6
+        worker.reload(config("{ every_s = 0 }"))
+        assert went(worker, "+57300") == 100
+        worker.reload(config("{ every_s = 1000, burst = 45 }"))
+        assert went(worker, "+57300") == 1
+
+
+async def test_a_reload_changes_what_is_kept_of_a_portfolio(store_url: str, namespace: str) -> None:
+    """What others have reserved stays: of 250 places bulk had 150, and gets 50 more."""
+    wishes = [Wish(f"+{n}", f"t/{n}/1", TrafficClass.BULK) for n in range(250)]
+    config = config_of(store_url, namespace, ALPHA, reserve="reserve = { otp = 0.4 }")
+    async with workers(config) as (worker,):
+        portfolio = worker.meta.portfolios["p-alpha"]
+        now = int(time.time() * 1000)
+        assert sum(answer.placed for answer in await portfolio.reserve(250, wishes, now)) == 150
+        worker.reload(config_of(store_url, namespace, ALPHA, reserve="reserve = { otp = 0.2 }"))
+        assert sum(answer.placed for answer in await portfolio.reserve(250, wishes, now)) == 200
+
+
+async def test_a_reload_changes_how_often_health_is_asked_for(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the loop that runs, by the shortest time of all lanes."""
+    asked = 0
+
+    async def answer(_: Call) -> Reply:
+        nonlocal asked
+        asked += 1
+        return Reply(200, {}, b"{}")
+
+    def polled(meta: Meta) -> list[Polled]:
+        (number,) = (lane.number for lane in worker.lanes.values() if lane.number)
+        carrier = worker.lanes["alpha"].carrier
+        assert isinstance(carrier, HttpCarrier)
+        assert isinstance(carrier.provider, WhatsApp)
+        return [Polled("alpha", carrier.provider, answer, number.whose)]
+
+    monkeypatch.setattr(board, "_LOOK_S", 0.01)
+    monkeypatch.setattr(Meta, "_polled", polled)
+    async with workers(config_of(store_url, namespace, ALPHA, of_lane="poll_s = 3600")) as (worker,):
+        loops = dict(worker.meta.loops())
+        health = asyncio.create_task(loops.pop("health"))
+        for other in loops.values():
+            other.close()
+        await asyncio.sleep(0.1)
+        assert asked == 1
+        worker.reload(config_of(store_url, namespace, ALPHA, of_lane="poll_s = 0.05"))
+        await asyncio.sleep(0.3)
+        health.cancel()
+        assert asked > 2
 
 
 @pytest.mark.parametrize(

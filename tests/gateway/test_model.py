@@ -104,6 +104,12 @@ def test_a_record_without_a_value_is_refused() -> None:
         decode_job(None)
 
 
+def test_brackets_without_end_are_refused() -> None:
+    """Two kilobytes of them would end every worker in turn."""
+    with pytest.raises(InvalidJob, match="nested"):
+        decode_job(json.dumps(MINIMAL).encode()[:-1] + b',"media":{"z":' + b"[" * 5000 + b"]" * 5000 + b"}}")
+
+
 @given(st.binary() | st.binary().map(lambda tail: json.dumps(MINIMAL).encode()[:-1] + tail))
 def test_any_octets_are_a_job_or_refused(value: bytes) -> None:
     """Garbage never raises anything but InvalidJob."""

@@ -77,7 +77,7 @@ def test_a_class_that_is_paused_waits_for_news_and_not_for_time(
 def test_a_class_with_a_share_waits_for_its_next_token() -> None:
     """Also while a more urgent one has the whole rate."""
     it = number("GREEN")
-    it.configure(unequal(), None)
+    it.configure(unequal(), None, 0.0)
     it._board.changed([Change("number:1065", "quality", "YELLOW")], it.whose, 2.0)
     slice_ = ceil(RATE / 2 * SLICE_S)
     ready = {OTP: 50, BULK: 500}
@@ -96,7 +96,7 @@ def test_a_class_with_a_share_waits_for_its_next_token() -> None:
 def test_a_class_with_a_share_asks_for_the_lease_while_there_is_none() -> None:
     """It looks again after a slice: nobody is woken by a lease."""
     it = number("YELLOW")
-    it.configure(unequal(), None)
+    it.configure(unequal(), None, 0.0)
     ready = {BULK: 500}
     assert it.limit_classes(ready, 0.0, 1.0) == (SLICE_S, ceil(RATE / 2 * SLICE_S))
     assert ready == {BULK: 0}
@@ -140,7 +140,7 @@ def test_a_right_message_between_wrong_ones_clears_their_template() -> None:
 def test_wrong_messages_hold_nothing_up_where_held_ones_go_elsewhere() -> None:
     """Fifty wrong ones would take all the right ones with them."""
     it = number("GREEN")
-    it.configure(replace(unequal(), templates="next"), None)
+    it.configure(replace(unequal(), templates="next"), None, 0.0)
     assert WRONG is not None
     for n in range(100):
         it.wrong(templated(n), WRONG, 100.0)

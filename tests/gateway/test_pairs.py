@@ -161,3 +161,43 @@ def test_in_any_interval_a_person_gets_the_burst_and_the_rate_and_one_for_each_t
         for i, (start, before) in enumerate(written):
             allowed = BURST + (now - start) / 1024 / PERIOD_S + takeovers - before
             assert len(written) - i <= allowed
+
+
+def test_another_limit_counts_what_a_pair_has_used() -> None:
+    """Ten of the new burst as of the old, and from then on one in the new time."""
+    pairs = settled()
+    for _ in range(10):
+        pairs.wait(ANA, 1, LONG_AGO)
+    pairs.configure(1.0, 12, LONG_AGO)
+    assert spend(pairs, ANA, LONG_AGO) == 2
+    assert spend(pairs, ANA, LONG_AGO + 3.0) == 3
+    assert spend(pairs, LUIS, LONG_AGO) == 12
+
+
+def test_a_smaller_burst_that_is_used_up_is_no_debt() -> None:
+    """The next part is due after one period, however much more the old burst let through."""
+    pairs = settled()
+    for _ in range(BURST):
+        pairs.wait(ANA, 1, LONG_AGO)
+    pairs.configure(PERIOD_S, 5, LONG_AGO)
+    assert pairs.wait(ANA, 1, LONG_AGO) == PERIOD_S
+    assert spend(pairs, LUIS, LONG_AGO) == 5
+
+
+def test_another_limit_leaves_a_takeover_its_part() -> None:
+    """The first message to everybody does not wait."""
+    pairs = settled()
+    pairs.configure(2.0, 5, 0.0)
+    assert spend(pairs, ANA, 0.0) == 1
+    assert spend(pairs, LUIS, 4.0) == 3
+
+
+def test_who_waits_for_a_pair_waits_as_long_as_the_new_limit_says() -> None:
+    """Those that were told before may come back too early, and are told anew; a refusal is the provider's and stays."""
+    pairs = settled(jitter=1.0)
+    spend(pairs, ANA, LONG_AGO)
+    assert pairs.wait(ANA, 1, LONG_AGO) == 2 * PERIOD_S
+    refused = pairs.refused(LUIS, LONG_AGO)
+    pairs.configure(1.0, BURST, LONG_AGO)
+    assert pairs.wait(ANA, 1, LONG_AGO) == 3.0
+    assert pairs.wait(LUIS, 1, LONG_AGO + refused - 0.1) > 0.0

@@ -13,7 +13,7 @@ from gateway.errors import Disposition
 from gateway.flight import Flight
 from gateway.ledger import Outcome
 from gateway.model import Step, TrafficClass, decode_message
-from gateway.providers.contract import Failure
+from gateway.providers.contract import Failure, Scope
 from gateway.providers.http_answer import HttpAnswer, Refusal
 from gateway.publisher import _again
 from gateway.settle import LANE_DOWN
@@ -507,6 +507,24 @@ def test_over_http_silence_is_tried_again_after_a_while() -> None:
     assert one.write() == []
     key, _, _ = one.turn.rows  # a callback of this attempt is known by its reference
     assert key.endswith("banco/m/1")
+
+
+def test_a_provider_is_left_alone_for_as_long_as_it_asks() -> None:
+    """`Retry-After` is the least; a random share of the next attempt's own wait comes on top."""
+    one = line(over_http(), message())
+    (part,) = one.write()
+    one.settler.answers([HttpAnswer(part, "", Failure(Disposition.RETRY, "503", after=120.0))], NOW)
+    assert one.outcomes["m"].due >= NOW + 120
+
+
+def test_a_person_who_has_had_enough_ends_with_the_attempts() -> None:
+    """Of all providers only Meta's limit for one person is sure to pass."""
+    too_many = Failure(Disposition.THROTTLED, "flood", scope=Scope.RECIPIENT)
+    for attempt, kind in ((2, "r"), (3, "f")):
+        one = line(over_http(max_attempts=3), message(attempt=attempt))
+        (part,) = one.write()
+        one.settler.answers([HttpAnswer(part, "", too_many)], NOW)
+        assert one.outcomes["m"].kind == kind
 
 
 def test_a_callback_may_tell_before_the_next_attempt_does() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from gateway.model import Event, EventStatus, TrafficClass, decode_event
 from gateway.outbox import Record
 from gateway.portfolio import Portfolio, Wish, limits_of
 from gateway.shortage import Shortages, Waiting, is_news, short_of
-from gateway.store import Patience, Store
+from gateway.store import Patience, Script, Store
 
 OTP, TRANSACTIONAL, BULK = TrafficClass
 NOW = 1_800_000_000.0
@@ -146,6 +147,25 @@ async def test_who_was_put_off_counts_until_he_asks_again(store_url: str, namesp
         assert (await other.look())[BULK] == 21
         assert (await one.look(NOW + 500))[BULK] == 21
         assert (await one.look(NOW + 920))[BULK] == 0
+
+
+async def test_who_was_put_off_counts_once_when_the_answer_to_a_look_is_lost(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call had run and is repeated; the next look adds its own as ever."""
+    once = Store.run
+
+    async def twice(store: Store, script: Script, argument: Any) -> Any:
+        await once(store, script, argument)
+        return await once(store, script, argument)
+
+    monkeypatch.setattr(Store, "run", twice)
+    async with processes(store_url, namespace, True) as (one,):
+        one.limit = 10
+        await one.portfolio.reserve(10, wishes(30), MS)
+        assert (await one.look())[BULK] == 21
+        await one.portfolio.reserve(10, wishes(30), MS)
+        assert (await one.look())[BULK] == 42
 
 
 async def test_places_that_become_free_in_time_are_counted_on(store_url: str, namespace: str) -> None:

@@ -348,6 +348,18 @@ async def test_a_queue_that_is_full_is_not_asked_for(store_url: str, namespace: 
         assert it.group.asked[0] == {free}
 
 
+async def test_many_queues_hold_no_more_than_the_buffer(store_url: str, namespace: str) -> None:
+    """However many there are: once it is full, a queue gets as much as it needs to go on."""
+    async with owner(store_url, namespace, buffered_messages=1500, batch_messages=1000) as it:
+        full, begun, free = it.tp(), it.tp(index=1), it.tp(class_="otp")
+        await it.assign(full, begun, free)
+        for tp, count in ((full, 900), (begun, 600)):
+            it.queue(tp).records.extend([record(tp.topic, n, b"{}") for n in range(count)])
+        async with it.fetching():
+            await it.until(lambda: it.group.asked)
+        assert it.group.asked[0] == {free}
+
+
 async def test_what_was_fetched_across_a_rebalance_is_dropped(store_url: str, namespace: str) -> None:
     """It comes again, from the committed offset; taken twice it would be written twice."""
     async with owner(store_url, namespace) as it:
@@ -457,6 +469,8 @@ async def test_a_fenced_queue_is_not_committed(store_url: str, namespace: str) -
         await it.slots._commit()
         assert it.group.offsets == {}
 
+
+# Reload.
 
 # Reload.
 

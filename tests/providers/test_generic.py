@@ -204,6 +204,24 @@ def test_one_text_goes_to_a_list_of_recipients() -> None:
         provider.call([messages[0], a_message("otro", number=1)], "", NOW)
 
 
+def test_what_is_left_of_messages_may_stand_once() -> None:
+    """Then they share a request only when they expire together; beside each text it may differ."""
+    once = REQUEST + 'each = "list"\nbatch = 10\n[request.json]\nttl = "{ttl.s?}"\n[[request.json.list]]\nto = "{to}"'
+    provider = lane(once, REPLY + 'list = "r"')
+    soon, late, never = [
+        [a_message(number=n, expires_at=at) for n in range(2)] for at in (NOW + 90, NOW + 5 * 86_400, 0.0)
+    ]
+    assert len({provider.group(message) for message in (*soon, *late, *never)}) == 3
+    for messages, left in ((soon, 90), (late, 5 * 86_400), (never, None)):
+        assert provider.group(messages[0]) == provider.group(messages[1])
+        assert msgspec.json.decode(provider.call(messages, "", NOW).body).get("ttl") == left
+    with pytest.raises(ValueError, match="groups"):
+        provider.call([soon[0], late[0]], "", NOW)
+    each = REQUEST + 'each = "list"\nbatch = 10\n[[request.json.list]]\nto = "{to}"\nttl = "{ttl.s?}"'
+    provider = lane(each, REPLY + 'list = "r"')
+    assert provider.group(soon[0]) == provider.group(late[0]) == provider.group(never[0])
+
+
 # Credentials.
 
 

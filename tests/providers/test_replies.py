@@ -44,6 +44,12 @@ def test_retry_after_is_never_negative_and_never_raises(value: str, now: float) 
     assert seconds is None or seconds >= 0
 
 
+def test_nobody_is_waited_for_longer_than_an_hour() -> None:
+    """Nine digits of seconds would be a lane that stands still for thirty years."""
+    assert wait(a_reply(retry_after="999999999")) == 3600
+    assert wait(a_reply(retry_after="59")) == 59
+
+
 def test_a_date_is_measured_by_the_clock_of_the_server() -> None:
     """Without a `Date` of its own it says nothing."""
     until = "Fri, 15 Jan 2027 08:00:30 GMT"

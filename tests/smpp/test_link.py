@@ -331,6 +331,17 @@ async def test_hung_up_on_bind() -> None:
         await owner.bound()
 
 
+async def test_aborted_while_it_connects() -> None:
+    """A link that is aborted before it has a connection has failed to bind, and tries again."""
+    async with smsc(Peer.eof, stay) as server, linked(server.port) as (link, owner):
+        while not link.generation:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0)
+        link.abort("given up")
+        assert await owner.down() == (FailureKind.REJECTED, "given up")
+        await owner.bound()
+    assert (server.connections, server.most_open) == (2, 1)
+
+
 async def test_one_connection_at_a_time() -> None:
     """However fast attempts follow each other, one connection is gone before the next is made, and none is forgotten."""
     async with smsc(*[refuse] * 30, stay) as server, linked(server.port, reconnect_min=0.0) as (link, owner):
