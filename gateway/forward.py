@@ -216,11 +216,8 @@ class Forwarder:
                     self._look_at = now + _LOOK_S
             try:
                 bodies = encode(message, now)
-            except (
-                SMPPError,
-                Unsendable,
-                ValueError,
-            ) as error:  # what no encoder foresaw must not end every worker in turn
+            except (SMPPError, Unsendable, ValueError) as error:
+                # The last is what no encoder foresaw: it must not end every worker in turn.
                 why = Failure(Disposition.REJECTED, getattr(error, "code", "text"), str(error))
                 self._settler.refuse(flight, why, now)
                 continue
