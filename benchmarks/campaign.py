@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from benchmarks.smsc import DIGITS
 from gateway.model import FINAL, EventStatus
 
 MAX_MESSAGES = 10_000_000
@@ -42,7 +43,7 @@ class Campaign:
         self._per_job = per_job
         # With one lane nothing hangs on the prefix: the last eight digits are the index, however few are needed.
         self._prefixes = PREFIXES[:lanes] if lanes > 1 else (PREFIXES[0][:-1],)
-        self._digits = 7 if lanes > 1 else 8
+        self._digits = DIGITS if lanes > 1 else DIGITS + 1
         self._long = long
         self.jobs = -(-messages // per_job)
         self.appended_at = array("d", bytes(8 * self.jobs))

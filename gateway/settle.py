@@ -330,19 +330,18 @@ class Settler:
     def _again(self, flight: Flight, failure: Failure, now: float) -> Outcome:
         ids = tuple(flight.ids)
         parts = len(ids)
-        carrier, number = flight.queue.slot.lane.carrier, flight.queue.slot.lane.number
-        lane = flight.queue.slot.lane.config
+        lane = flight.queue.slot.lane
         doubtful = failure.doubtful or flight.in_doubt
-        if failure.disposition is Disposition.THROTTLED and number is not None:
+        if failure.disposition is Disposition.THROTTLED and lane.number is not None:
             # Meta's limit for one person: whatever the limit of attempts, and the lane goes on.
             due = now + (failure.after or FIRST_S)
             return Outcome("r", now, ids, failure.code, "", parts, due, doubtful=doubtful)
         # A provider over HTTP has said how long; an SMSC's seconds are the configuration's, the ceiling of a random wait.
-        held = failure.after if failure.disposition is Disposition.HOLD or not carrier.in_line else None
+        held = failure.after if failure.disposition is Disposition.HOLD or not lane.carrier.in_line else None
         again = next_attempt(
             flight.message,
             now,
-            limit=min(lane.max_attempts, failure.attempts or lane.max_attempts),
+            limit=min(lane.config.max_attempts, failure.attempts or lane.config.max_attempts),
             first_s=failure.after or FIRST_S,
             after=held or 0.0,
         )
