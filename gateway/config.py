@@ -22,7 +22,7 @@ from gateway.lane_config import Adaptive, Caps, Contract, ErrorRule, Lane
 from gateway.model import TrafficClass
 from gateway.quantities import DAY, Bound, Partitions, PortOrOff, Seconds, Text, TopicPart, Ttl
 from gateway.route_config import Route
-from gateway.tables import Contradiction, Reader, Secret, SecretURL
+from gateway.tables import Certificates, Contradiction, Reader, Secret, SecretURL
 from gateway.whatsapp_lane_config import Portfolio, WhatsAppLane
 
 __all__ = [
@@ -83,7 +83,7 @@ class Kafka(Struct, frozen=True, kw_only=True):
     inbound_partitions: Partitions = 4
     delay_partitions: Partitions = 4
     tls: bool = False
-    ca_file: Path | None = None
+    ca_file: Certificates | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: str = ""
     sasl_password: Secret = Secret("")

@@ -6,7 +6,6 @@ What is the provider's own stands in a table named after it, `[lanes.<name>.twil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -17,7 +16,7 @@ from gateway.content.model import Channel
 from gateway.lane_config import NO_HOST, Contract, Lane, is_host
 from gateway.providers import registry
 from gateway.quantities import Pause, Seconds
-from gateway.tables import Contradiction, Reader, did_you_mean
+from gateway.tables import Certificates, Contradiction, Reader, did_you_mean
 from smpp.receipt import IdFormat
 
 
@@ -31,7 +30,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     max_response: Annotated[int, Meta(ge=1024, le=2**30, description="bytes, at least 1024")] = 1_048_576
     # For a provider in our own network: addresses that are not public, and http:// without TLS.
     allow_private: bool = False
-    ca_file: Path | None = None
+    ca_file: Certificates | None = None
     drain_s: Pause = 10
     reconnect_min_s: Seconds = 1
     reconnect_max_s: Seconds = 60

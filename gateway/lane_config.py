@@ -5,7 +5,6 @@ Lanes over HTTP are in `http_lane_config.py`.
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from msgspec import Meta, Struct
@@ -14,7 +13,7 @@ from msgspec.structs import force_setattr
 from gateway.content.model import Channel
 from gateway.model import TrafficClass
 from gateway.quantities import DAY, Attempts, Pause, Port, Seconds, Text, Ttl, Weight, ascii_octets
-from gateway.tables import Contradiction, Secret
+from gateway.tables import Certificates, Contradiction, Secret
 from smpp.constants import CommandStatus, status_name
 from smpp.receipt import IdFormat
 from smpp.segment import Alphabet, LongMode
@@ -176,7 +175,7 @@ class Lane(Contract, frozen=True, kw_only=True):
     rate: Annotated[float, Meta(ge=0, le=100_000, description="parts (submit_sm) per second, 0 pauses the lane")]
     tls: bool = False
     tls_verify: bool = True
-    ca_file: Path | None = None
+    ca_file: Certificates | None = None
     system_type: Annotated[str, ascii_octets(12)] = ""
     address_range: Annotated[str, ascii_octets(40)] = ""
     # A transceiver, or a transmitter and a receiver side by side.

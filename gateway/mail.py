@@ -17,7 +17,6 @@ from email.message import EmailMessage
 from email.policy import SMTP as WIRE
 from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
-from pathlib import Path
 from typing import Annotated, Literal
 
 import aiosmtplib
@@ -30,7 +29,7 @@ from gateway.providers.contract import Accepted, Failure, Result, Scope, Unsenda
 from gateway.providers.paths import Malformed
 from gateway.providers.placeholders import Constants, Filler, Template
 from gateway.providers.requests import stable_id
-from gateway.tables import Contradiction, Secret
+from gateway.tables import Certificates, Contradiction, Secret
 
 # RFC 5321 §4.2.3 and RFC 4954 §6. What is not listed goes by its first digit: 4 may pass, 5 is for good.
 DISPOSITIONS: Mapping[int, Disposition] = {
@@ -68,7 +67,7 @@ class MailSettings(Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=1, le=65_535, description="a TCP port, from 1 to 65535")] = 587
     # `off` is for a relay on the same machine; a password never goes over it.
     tls: Literal["starttls", "tls", "off"] = "starttls"
-    ca_file: Path | None = None
+    ca_file: Certificates | None = None
     username: str = ""
     password: Secret = Secret("")
     # Our name in EHLO; empty: this machine's.

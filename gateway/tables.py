@@ -6,10 +6,11 @@ remedy that a person is shown.
 
 import difflib
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +19,9 @@ from msgspec.structs import FieldInfo
 from gateway.errors import Problem
 
 T = TypeVar("T", bound=Struct)
+
+Certificates = NewType("Certificates", Path)
+"""A PEM file of whom to trust; looked into here, since whoever needs it would stumble over it much later."""
 
 
 class Secret:
@@ -139,8 +143,11 @@ class Reader:
                 self.add(where, "is missing", _remedy(field.type))
         elif isinstance(kind, type) and issubclass(kind, Struct):
             values[field.name] = self.table(kind, raw[key], where)
-        elif kind is Path:
-            values[field.name] = self._path(raw[key], where)
+        elif kind is Path or kind is Certificates:
+            file = self._path(raw[key], where)
+            if kind is Certificates and file is not None:
+                self._look_into(file, where)
+            values[field.name] = file
         else:
             values[field.name] = self.value(field.type, raw[key], where)
 
@@ -149,6 +156,12 @@ class Reader:
             return self._folder / value
         self.add(where, "there is no such file", "a path, relative to the folder of the configuration")
         return None
+
+    def _look_into(self, certificates: Path, where: str) -> None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificates)
+        except OSError:
+            self.add(where, "cannot be read, or holds no certificate", "a PEM file, with -----BEGIN CERTIFICATE-----")
 
     def _secret(self, kind: type[Secret], key: str, raw: Mapping[str, Any], path: str, required: bool) -> Secret | None:
         ways = [way for way in _secret_keys(kind, key) if way in raw]

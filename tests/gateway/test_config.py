@@ -21,6 +21,7 @@ system_id = "recado"
 password_env = "PW"
 rate = 100
 """
+CERTIFICATE = Path(__file__).parents[1] / "vectors" / "localhost.pem"
 BASE = '[kafka]\nbootstrap = "localhost:9092"\n[store]\nurl = "redis://localhost"\n[[routes]]\nlane = "claro"\n' + LANE
 
 
@@ -492,9 +493,18 @@ def test_a_lane_may_set_the_numbering_of_its_senders() -> None:
 def test_a_file_is_loaded_with_the_environment_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And with paths relative to itself."""
     monkeypatch.setenv("PW", "s3cret")
-    (tmp_path / "ca.pem").write_text("x", encoding="utf-8")
+    (tmp_path / "ca.pem").write_bytes(CERTIFICATE.read_bytes())
     (tmp_path / "recado.toml").write_text(BASE + 'tls = true\nca_file = "ca.pem"', encoding="utf-8")
     assert load(tmp_path / "recado.toml").lanes["claro"].ca_file == tmp_path / "ca.pem"
+
+
+@pytest.mark.parametrize(
+    "held", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"]
+)
+def test_a_ca_file_without_a_certificate_is_a_problem(tmp_path: Path, held: bytes) -> None:
+    """Else a worker would end of it, or a lane be down for ever, long after the check."""
+    (tmp_path / "ca.pem").write_bytes(held)
+    assert list(problems_of(BASE + 'tls = true\nca_file = "ca.pem"', folder=tmp_path)) == ["lanes.claro.ca_file"]
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from gateway.tables import Secret
 from gateway.whatsapp_lane_config import Pair, Quality
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+CERTIFICATE = Path(__file__).parents[1] / "vectors" / "localhost.pem"
 TEXT = (DEPLOY / "recado.toml").read_text(encoding="utf-8")
 PEM = rsa.generate_private_key(65_537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
@@ -46,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "vivo-password").write_text("pw\n", encoding="utf-8")
     (tmp_path / "rcs-key.pem").write_text(PEM, encoding="utf-8")
     for name in ("claro-ca.pem", "provider-ca.pem", "mail-ca.pem"):
-        (tmp_path / name).write_text("", encoding="utf-8")
+        shutil.copy(CERTIFICATE, tmp_path / name)
     shutil.copytree(DEPLOY / "providers", tmp_path / "providers")
     return tmp_path
 
