@@ -76,9 +76,12 @@ class Lane:
 
     def share(self, slots: int, now: float) -> None:
         """Note how many of the lane's slots this process owns: caps are divided by them."""
+        self.gate.configure(self.config.caps, slots / self.config.slots, now)
+
+    def taken_over(self, now: float) -> None:
+        """Note that slots came from elsewhere: how often each person was written to there is not known."""
         if self.gate.pairs is not None:
             self.gate.pairs.taken_over(now)
-        self.gate.configure(self.config.caps, slots / self.config.slots, now)
 
     def tokens(self, now: float) -> Bucket:
         """Return what grants parts now: the lease, and where the operator or people have asked for less, a brake on it."""

@@ -129,8 +129,10 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         if unseen := [tp for tp, queue in self._queues.items() if not queue.committed]:
             await self._consumer.seek_to_beginning(*unseen)
         owned = Counter(lane for lane, _ in self.slots)
+        now = time.monotonic()
         for name, lane in self._lanes.items():
-            lane.share(owned[name], time.monotonic())
+            lane.share(owned[name], now)
+            lane.taken_over(now)
             if owned[name] and name not in self.leases:
                 if name not in used and await self._is_new(name):
                     lane.lease.first_use()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,7 @@ from gateway.errors import ConfigError, Disposition
 from gateway.flight import SPAN, Queue
 from gateway.ledger import Entry, Outcome
 from gateway.model import encode_message
+from gateway.pairs import Pairs
 from gateway.providers.contract import Failure
 from gateway.slots import Slots
 from ratelimit.lease import Lease
@@ -199,6 +201,19 @@ async def test_caps_follow_the_slots_that_are_owned(store_url: str, namespace: s
         assert gate.wait(message(tenant="b"), 1, 0.0) == pytest.approx(1 / 100)
         await it.assign()
         assert gate.wait(message(tenant="c"), 1, 0.0) == 60
+
+
+async def test_slots_that_come_may_have_used_up_what_people_had_and_a_reload_has_not(
+    store_url: str, namespace: str
+) -> None:
+    """After a rebalance a person gets one part until more has accrued; a change of weights takes nothing from anybody."""
+    async with owner(store_url, namespace) as it:
+        pairs = Pairs(3600.0, 10, -1e6)
+        it.works.worker.lanes["andina"].gate.pairs = pairs
+        it.slots.reconfigure()
+        assert [pairs.wait("+573001234567", 1, time.monotonic()) > 0 for _ in range(3)] == [False, False, False]
+        await it.assign(it.tp())
+        assert [pairs.wait("+573001234568", 1, time.monotonic()) > 0 for _ in range(3)] == [False, True, True]
 
 
 def opens_at_once(lease: Lease) -> bool:
