@@ -1,5 +1,6 @@
 """How far a partition is finished: the offset that may be committed while messages end in any order."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from operator import ge
 
@@ -12,11 +13,12 @@ class Progress:
     and raises ValueError.
     """
 
-    __slots__ = ("_end", "_open")
+    __slots__ = ("_begun", "_end", "_open")
 
     def __init__(self, start_offset: int) -> None:
         """Start with nothing begun, at the committed offset (the first one to read)."""
-        self._open: dict[int, None] = {}  # in the order of the partition: the first is the oldest
+        self._open: set[int] = set()
+        self._begun: deque[int] = deque()  # in the order of the partition, from the first that was open when somebody looked
         self._end = start_offset
 
     def __repr__(self) -> str:
@@ -26,11 +28,12 @@ class Progress:
     def position(self) -> int:
         """The offset to commit: everything below it is done, and it is the next one to read after a restart.
 
-        Costs a scan over what was done since the table last grew; meant to be read once a flush, not once a message.
+        However often it is read, each record is passed once.
         """
-        for offset in self._open:
-            return offset
-        return self._end
+        begun, is_open = self._begun, self._open
+        while begun and begun[0] not in is_open:
+            begun.popleft()
+        return begun[0] if begun else self._end
 
     @property
     def end(self) -> int:
@@ -51,9 +54,8 @@ class Progress:
             return
         if offsets[0] < self._end or any(map(ge, offsets, offsets[1:])):
             raise ValueError(f"offsets from {offsets[0]} to {offsets[-1]} do not ascend from {self._end}")
-        is_open = self._open
-        for offset in offsets:
-            is_open[offset] = None
+        self._open.update(offsets)
+        self._begun.extend(offsets)
         self._end = offsets[-1] + 1
 
     def done(self, offset: int) -> None:
@@ -65,6 +67,6 @@ class Progress:
         is_open = self._open
         try:
             for offset in offsets:
-                del is_open[offset]
+                is_open.remove(offset)
         except KeyError:
             raise ValueError(f"offset {offset} is not open") from None
