@@ -18,7 +18,9 @@ class Progress:
     def __init__(self, start_offset: int) -> None:
         """Start with nothing begun, at the committed offset (the first one to read)."""
         self._open: set[int] = set()
-        self._begun: deque[int] = deque()  # in the order of the partition, from the first that was open when somebody looked
+        self._begun: deque[int] = (
+            deque()
+        )  # in the order of the partition, from the first that was open when somebody looked
         self._end = start_offset
 
     def __repr__(self) -> str:
