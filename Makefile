@@ -26,7 +26,7 @@ check: $(VENV) ## lint, format, types, directions of imports
 	$(PYTHON_OF_VENV) -m pytest --quiet tests/test_imports.py
 
 fuzz: $(VENV) ## ten million inputs that nobody thought of for each decoder (hours; docs/robustness.md)
-	@$(PYTHON_OF_VENV) -c 'import atheris' 2>/dev/null || $(PIP) install atheris==3.0.0
+	@$(PYTHON_OF_VENV) -c 'import atheris' 2>/dev/null || $(PIP) install "atheris>=3.0,<3.2"
 	$(PYTHON_OF_VENV) -m tests.fuzz
 
 interop: $(VENV) ## talk with the SMPP libraries of others; fetches them by npm and Maven, and skips what is not there

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from gateway.errors import StoreUnavailable
 from gateway.lane import Lane
+from gateway.log import ALWAYS
 from gateway.providers.whatsapp_hooks import template_subject
 from gateway.store import Patience, Script, Store
 
@@ -152,9 +153,9 @@ class Controls:
         fields.pop(b"version", None)
         asked = {_decode_key(field): _decode_ask(value) for field, value in fields.items()}
         for key in asked.keys() - self.asked.keys():
-            log.warning("asked for %s=%s rate=%g", key[0], "/".join(key[1:]), asked[key].rate)
+            log.warning("asked for %s=%s rate=%g", key[0], "/".join(key[1:]), asked[key].rate, extra=ALWAYS)
         for key in self.asked.keys() - asked.keys():
-            log.warning("no longer asked for %s=%s", key[0], "/".join(key[1:]))
+            log.warning("no longer asked for %s=%s", key[0], "/".join(key[1:]), extra=ALWAYS)
         before, self.asked, self._version = self.asked, asked, version
         self._apply(time.time(), time.monotonic())
         for key in before.keys() - asked.keys():

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from gateway import ports, topics
+from gateway import inventory, ports, topics
 from gateway.admin import Controls
 from gateway.assignor import SlotAssignor
 from gateway.carrier import HttpCarrier
@@ -72,7 +72,7 @@ class Worker:
         self._ledger_patience = Patience(self._ledger_store, "messages")
         self._producer = topics.producer(kafka)
         self._jobs = topics.consumer(kafka, "intake")
-        self._lane_consumer = topics.consumer(kafka, "lanes", SlotAssignor(kafka.prefix))
+        self._lane_consumer = topics.consumer(kafka, topics.LANES, SlotAssignor(kafka.prefix))
         self._delay_consumer = topics.consumer(kafka, "delay")
         self.outbox = Outbox(self._producer)
         now = time.monotonic()
@@ -233,7 +233,7 @@ class Worker:
     async def _begin(self) -> None:
         kafka = self.config.kafka
         await self._producer.start()
-        await topics.check(self.config, self._producer)
+        await inventory.check(self.config)
         await self.meta.load()
         # Subscribed before `start`: later, the first assignment would wait for a refresh of the metadata.
         self._jobs.subscribe([kafka.jobs_topic])
@@ -330,7 +330,7 @@ class Worker:
         if self.store_away:
             found.append("the store is away")
         if self.outbox.away:
-            found.append("kafka is away")
+            found.append(f"kafka is away: {', '.join(sorted(self.outbox.away)[:3])}")
         found += [
             f"lane {lane} slot {index}: {slot.port.down_reason}"
             for (lane, index), slot in self.dispatcher.slots.items()

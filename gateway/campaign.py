@@ -1,13 +1,15 @@
 """A campaign out of a file: rows to recipients, recipients to jobs, jobs to Kafka.
 
-All but `publish` is pure. A row without a `message_id` gets one of the campaign's job id and the row's line: a file that is
-corrected and sent again reaches nobody twice, whatever was left out the first time and however many go into a job.
+All but `publish` is pure. A row without a `message_id` gets one of the campaign's job id and the row's line: a file whose rows
+are corrected where they stand and that is sent again reaches nobody twice, whatever was left out the first time and however
+many go into a job.
 """
 
 from __future__ import annotations
 
 import asyncio
 import csv
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
@@ -23,6 +25,8 @@ from gateway.personalise import Template, TooLong
 
 MAX_OCTETS = 900_000
 """Of a job: a broker takes a million (`message.max.bytes`), the record's head and the job's own fields included."""
+MAX_JOB_ID = 118
+"""Characters of a campaign's id: of the 128 of a `message_id` the line takes up to ten, the colon included."""
 
 _AHEAD = 16
 """Jobs on their way to the broker at once: more would only fill memory."""
@@ -79,7 +83,8 @@ def read_csv(lines: Iterable[str]) -> Rows:
 
 def read_jsonl(lines: Iterable[bytes]) -> Rows:
     """Read one JSON object a line: a recipient, or a whole job, which has `recipients`. Empty lines are passed over."""
-    for number, text in enumerate(lines, 1):
+    for number, line in enumerate(lines, 1):
+        text = line.removeprefix(BOM_UTF8) if number == 1 else line
         if not text.strip():
             continue
         try:

@@ -67,6 +67,8 @@ class Carrier(Protocol):
     """How the provider's ids are compared with those of its receipts."""
     echoes: bool
     """Callbacks carry our reference, and come again for days."""
+    by_reference: bool
+    """They may carry that and not the id of the answer."""
     in_line: bool
     """What is written at once is answered at once, over one connection."""
     sure_to_fit: int
@@ -104,6 +106,7 @@ class SmppCarrier:
     """Texts to submit_sm, statuses by the lane's table."""
 
     echoes = False
+    by_reference = False
     in_line = True
 
     def __init__(self, lane: Lane) -> None:
@@ -144,11 +147,13 @@ class HttpCarrier:
 
     id_format: IdFormat = "same"
     echoes = True
+    by_reference = False
     in_line = False
     sure_to_fit = 1 << 30  # how long a text may be is the provider's to say
 
     def __init__(self, lane: HttpLane) -> None:
         self.provider = registry.build(lane)
+        self.by_reference = getattr(self.provider, "by_reference", False)
         self.shared = http.HttpLane(lane.name, lane.account, self.provider, lane.http, lane.slots)
 
     def encode(self, message: Message, now: float) -> list[Any]:
@@ -193,7 +198,7 @@ class MailCarrier(HttpCarrier):
         from gateway.mail_port import MailPort  # noqa: PLC0415 - needs a package that other lanes do not
 
         lane = self._lane
-        return MailPort(lane.name, lane.account, lane.settings, lane.concurrency, lane.drain_s, inbox, on_bound)
+        return MailPort(lane.name, lane.account, lane.settings, lane.http, inbox, on_bound)
 
 
 def carrier_of(lane: AnyLane) -> Carrier:

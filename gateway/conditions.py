@@ -1,8 +1,8 @@
 """What Meta says of numbers, accounts, portfolios and templates, and what follows from it for what may be sent.
 
 What is known is a set of *facts*: the last thing that was said of one property of one subject, and when. A later one takes the
-place of an earlier one, in whatever order they come; `board.py` shares them. All times are Unix seconds of the wall clock: two
-clocks that differ by more than lies between two contradictory facts would keep the wrong one.
+place of an earlier one, in whatever order they come; `board.py` shares them. All times are Unix seconds of the wall clock, ours
+or Meta's: two clocks that differ by more than lies between two contradictory facts would keep the wrong one.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ _TEMPLATE_HOLDS = {
     "ARCHIVED": _UNSAID_S,
     **dict.fromkeys(("DISABLED", "REJECTED", "DELETED", "PENDING_DELETION"), _EVER),
 }
+_AGAIN_S = 8 * _DAY
+"""Meta says again for seven days what was not answered (META/webhooks/overview): what would be older was not said then."""
 _REFUSAL_S = 600.0
 _REFUSALS = {"132016": _EVER, "131048": _HOUR}
 """Seconds by code where the failure does not say; of the spam limit (131048) none are published."""
@@ -184,12 +186,12 @@ class Conditions:
     def changed(self, changes: Iterable[Change], whose: Whose, at: float) -> dict[Key, News]:
         """Take in what a callback or the health of a number says; returns what is news.
 
-        `at` is when the callback came, or when the question about the health was sent. What is not kept (alerts, single
-        errors, people's preferences) is for others.
+        `at` is when the callback came, which counts where that does not say itself when it was, or when the question about
+        the health was sent. What is not kept (alerts, single errors, people's preferences) is for others.
         """
         news = {}
         for change in changes:
-            subject, what, fact = _fact_of(change, whose, at)
+            subject, what, fact = _fact_of(change, whose, _said_at(change, at))
             before = self.fact(subject, what)
             if fact is not None and self.learn(subject, what, fact):
                 news[subject, what] = News(fact, _is_bad(what, fact, before))
@@ -239,6 +241,11 @@ class Conditions:
         display = own.get("display_phone_number")
         other = self.fact(f"number:{display.value}", what) if display else None
         return other if other and (fact is None or other.at > fact.at) else fact
+
+
+def _said_at(change: Change, at: float) -> float:
+    """When Meta says that it was, if it can have been then; else when we heard of it."""
+    return change.at if at - _AGAIN_S < change.at < at else at
 
 
 def _fact_of(change: Change, whose: Whose, at: float) -> tuple[str, str, Fact | None]:

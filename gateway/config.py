@@ -6,11 +6,13 @@ anything wrong in it is refused as a whole, with every problem, its path and a r
 """
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr, replace
@@ -18,7 +20,7 @@ from msgspec.structs import force_setattr, replace
 from gateway import named_tables
 from gateway.errors import ConfigError
 from gateway.http_lane_config import AnyLane, HttpLane
-from gateway.lane_config import Adaptive, Caps, Contract, ErrorRule, Lane
+from gateway.lane_config import NO_HOST, Adaptive, Caps, Contract, ErrorRule, Lane, is_host
 from gateway.model import TrafficClass
 from gateway.quantities import DAY, Bound, Partitions, PortOrOff, Seconds, Text, TopicPart, Ttl
 from gateway.route_config import Route
@@ -55,13 +57,14 @@ __all__ = [
 
 InDoubt = Literal["resend", "report"]
 
+_SERVERS = '"host:port", or a list: ["a:9092", "b:9092"]'
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/,\[\]]+)(?::([0-9]{1,5}))?")
+
 
 class Kafka(Struct, frozen=True, kw_only=True):
     """The brokers, the names of our topics, and how many partitions `recado topics --create` gives them."""
 
-    bootstrap: Annotated[
-        Text | Annotated[tuple[Text, ...], Meta(min_length=1)], Meta(description='"host:port", or a list of them')
-    ]
+    bootstrap: Annotated[Text | Annotated[tuple[Text, ...], Meta(min_length=1)], Meta(description=_SERVERS)]
     prefix: TopicPart = "recado"
     group: TopicPart = "recado"
     # `group.instance.id`: with one, a restart within the session timeout moves no partition. Empty: dynamic membership.
@@ -90,6 +93,9 @@ class Kafka(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         force_setattr(self, "instance", self.instance.replace("{host}", socket.gethostname()))
+        for server in self.servers:
+            if not _is_server(server):
+                raise Contradiction("bootstrap", f"{server!r} is no host with its port", _SERVERS)
         if self.sasl_mechanism and not (self.sasl_username and self.sasl_password):
             raise Contradiction("sasl_mechanism", "needs a name and a password", "set sasl_username, sasl_password_env")
 
@@ -144,6 +150,9 @@ class Store(Struct, frozen=True, kw_only=True):
             raise Contradiction(
                 "url", "is not the URL of a store", "redis://host:6379/0, rediss:// for TLS, or unix://"
             )
+        if not _has_server(self.url.reveal()):
+            remedy = "redis://host:6379/0; in a password / is written as %2F, # as %23 and so on"
+            raise Contradiction("url", "has no host and port that could be looked up", remedy)
 
 
 class ClassPolicy(Struct, frozen=True, kw_only=True):
@@ -221,6 +230,10 @@ class Admin(Struct, frozen=True, kw_only=True):
     port: PortOrOff = 0
     token: Secret = Secret("")
 
+    def __post_init__(self) -> None:
+        if not is_host(self.host):
+            raise Contradiction("host", *NO_HOST)
+
 
 class Webhooks(Struct, frozen=True, kw_only=True):
     """Where providers over HTTP call us; port 0 is off. TLS is the business of the proxy in front.
@@ -242,6 +255,8 @@ class Webhooks(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         force_setattr(self, "public_url", self.public_url.rstrip("/"))
+        if not is_host(self.host):
+            raise Contradiction("host", *NO_HOST)
 
     def path(self, lane: str) -> str:
         """Return the path at which a lane hears from its provider."""
@@ -344,6 +359,21 @@ def loads(text: str, env: Mapping[str, str], folder: Path = Path()) -> Config:
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return Config(**sections)
+
+
+def _is_server(text: str) -> bool:
+    """Whether the client of Kafka can look it up: a host, and perhaps a port."""
+    found = _SERVER.fullmatch(text.strip())
+    return found is not None and is_host(found[1].strip("[]")) and 0 < int(found[2] or 1) < 2**16
+
+
+def _has_server(url: str) -> bool:
+    """Whether the client of the store can look up where it is; without a host that is this machine."""
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and is_host(parts.hostname or "localhost")
+    except ValueError:  # a port that is none, or brackets that hold no IPv6 address
+        return False
 
 
 def _check_formats(reader: Reader, lanes: named_tables.Lanes) -> None:

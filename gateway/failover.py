@@ -51,7 +51,9 @@ class Failover:
         choice = self._choice(message, message.channel, message.sender)
         if choice is None:
             return ""
-        return pick(choice, message.to, self.down, {*message.tried, lane, *self._forbidden(choice, message)}) or ""
+        return (
+            pick(choice, message.to, self.down, {*message.tried, lane, *self.forbidden(choice, message.purpose)}) or ""
+        )
 
     def next_step(self, message: Message) -> tuple[int, str] | None:
         """Return the next step of a message's plan that has a route, from 0, and its lane; None when nothing is left."""
@@ -59,17 +61,17 @@ class Failover:
             choice = self._choice(message, step.channel, step.sender)
             if choice is None:
                 continue
-            forbidden = self._forbidden(choice, message)
+            forbidden = self.forbidden(choice, message.purpose)
             allowed = [lane for lane in choice.lanes if lane not in forbidden]
             if allowed:
                 return index, pick(choice, message.to, self.down, forbidden) or allowed[0]
         return None
 
-    def _forbidden(self, choice: Choice, message: Message) -> list[str]:
+    def forbidden(self, choice: Choice, purpose: str) -> list[str]:
         """Lanes of a choice that must not carry a message for what it is for."""
-        if not message.purpose:
+        if not purpose:
             return []
-        return [lane for lane in choice.lanes if not admits(self._lanes[lane], message.purpose)]
+        return [lane for lane in choice.lanes if not admits(self._lanes[lane], purpose)]
 
     def _choice(self, message: Message, channel: str, sender: str) -> Choice | None:
         choices = self.router.choices(channel, message.class_, message.tenant, sender)

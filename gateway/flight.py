@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from gateway.ledger import BLOCK, Entry, Outcome
+from gateway.ledger import Entry, Outcome
 from gateway.model import Message, TrafficClass
 from gateway.progress import Progress
 
 if TYPE_CHECKING:
     from gateway.lane import Slot
     from gateway.providers.contract import Failure
-
-SPAN = 4 * BLOCK
-"""Offsets of one queue that may be admitted beyond the committed one. Should the ledger ever be lost, no more than these can
-have been written; commits happen long before it is used up."""
 
 
 class Part(msgspec.Struct, gc=False, eq=False):
@@ -130,7 +127,7 @@ class Queue:
         self.unsure = False
         """The ledger was lost: `recover_before` is the most that may have been written, not what was."""
         self.committed = 0
-        self.limit = SPAN
+        self.limit = slot.lane.span
         """No record from this offset on is admitted before more is committed."""
         self.served = 0.0
         """What it has been given, in its class's virtual time (`fair.py`)."""
@@ -147,6 +144,11 @@ class Queue:
     def quiet(self) -> bool:
         """Nothing of it is on its way: all that was written is settled, published and in the ledger."""
         return not self.flights and not self.entry.outcomes
+
+    def keep(self, staying: Iterable[Part], now: float) -> None:
+        """Let only these be ready: the others moved, stepped aside or ended."""
+        self.ready = deque(staying)
+        self.line.left(len(self.ready), now)
 
     def take(self, epoch: int, start: int) -> None:
         """Start afresh at the committed offset, as the ledger's owner of this epoch.
@@ -165,4 +167,4 @@ class Queue:
     def advance(self, committed: int) -> None:
         """The group's offset is known to be here."""
         self.committed = committed
-        self.limit = committed + SPAN
+        self.limit = committed + self.slot.lane.span

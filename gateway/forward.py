@@ -1,28 +1,23 @@
-"""The first half of a message's way: from its record to the parts that are written this turn.
+"""The first half of a message's way: which of what is admitted (`admission.py`) is written this turn, or goes elsewhere.
 
-Admitting decodes a record, asks whether it may be written at all, and encodes it, ahead of its turn while a window is full.
-Choosing takes parts, most urgent class first, as tokens and window allow, and notes their intents and claims. Nothing here
-waits or writes.
+Choosing takes parts, most urgent class first, as tokens and window allow, and notes their intents and claims. What waits for a
+lane that is down moves, what is late expires, what WhatsApp does not take now steps aside. Nothing here writes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
 from math import inf
 
-import msgspec
-
-from gateway.config import Classes
+from gateway.admission import LOOK_S, Admission
 from gateway.correlation import attempt_key
-from gateway.errors import Disposition
-from gateway.failover import Failover, admits
+from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
-from gateway.ledger import Outcome
-from gateway.model import TrafficClass, decode_message
+from gateway.model import TrafficClass
 from gateway.providers.contract import Failure, Unsendable
 from gateway.settle import Settler
 from gateway.turn import Turn
@@ -43,24 +38,20 @@ _TURN_S = 0.005
 
 What is written at once is answered at once, and waits together for the next turn: the more it is, the longer each waits.
 """
-_LOOK_S = 1.0
-"""How often somebody looks whether what may not go expires."""
 
 
 class Forwarder:
     """Chooses what is written; `batch` is the most parts of a slot in one turn."""
 
-    def __init__(self, turn: Turn, settler: Settler, failover: Failover, classes: Classes, batch: int) -> None:
+    def __init__(self, turn: Turn, settler: Settler, failover: Failover, batch: int) -> None:
         self._turn = turn
         self._settler = settler
         self._failover = failover
-        self.classes = classes
+        self._admission = Admission(turn, settler, failover)
         self._batch = batch
         self.turn_s = 0.0
         """How long the dispatcher's turns are, of late."""
         self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
-        # When to look whether something is late: not at all while nothing that is admitted has an end.
-        self._look_at = inf
 
     def choose(self, owned: Iterable[Slot], now: float) -> tuple[Chosen, float]:
         """What is written this turn, by slot; and in how many seconds to ask again, infinite if there is nothing to ask for."""
@@ -71,7 +62,7 @@ class Forwarder:
         monotonic = time.monotonic()
         wait = inf
         slots = list(owned)
-        if self._look_at <= now:
+        if self._admission.look_at <= now:
             self._expire_late(slots, now)
         self._first = (self._first + 1) % (len(slots) or 1)
         down = self._failover.down
@@ -90,7 +81,7 @@ class Forwarder:
                 if queue.owned and not queue.fenced:
                     # What is to go over a number of WhatsApp needs a place first: see `place`.
                     if queue.records and len(queue.ready) < room and number is None:
-                        self._admit(queue, room, now)
+                        self._admission.admit(queue, room, now)
                     behind = behind or bool(queue.records)
                     # New ones only come at the end: if the last is admitted, all are.
                     if queue.ready and (number is None or queue.ready[-1].flight.admitted_at):
@@ -103,7 +94,7 @@ class Forwarder:
             ready = sum(sizes.values())
             want = min(room, ready)
             if behind and not want:  # what `refill` admits may expire before there is room for it
-                wait = min(wait, _LOOK_S)
+                wait = min(wait, LOOK_S)
             if want:
                 tokens = lane.tokens(monotonic)
                 granted = max(0, min(want, tokens.available(monotonic) - planned[lane]))
@@ -122,7 +113,7 @@ class Forwarder:
                         wait = 0.0
         for lane in {slot.lane for slot in slots}:
             lane.lease.want(wanted[lane])
-        return chosen, wait if self._look_at == inf else min(wait, _LOOK_S)
+        return chosen, wait if self._admission.look_at == inf else min(wait, LOOK_S)
 
     def _pieces(self, lane: Lane, slots: int) -> int:
         """In how many turns a slot fills its window: as many as all slots have time for while its answers are on their way."""
@@ -139,7 +130,7 @@ class Forwarder:
             most = ahead if slot.lane.number is None else 2 * ahead
             for queue in slot.queues:
                 if queue.records and len(queue.ready) < ahead and queue.owned and not queue.fenced:
-                    self._admit(queue, most, now)
+                    self._admission.admit(queue, most, now)
 
     async def place(self, owned: Iterable[Slot], now: float) -> bool:
         """Ask for what messages of WhatsApp need before they may be written; what may not go now steps aside, or fails.
@@ -177,66 +168,8 @@ class Forwarder:
                     flight.admitted_at = now
                     admitted = True
             for queue in slot.queues:
-                queue.ready = deque([part for part in queue.ready if not part.flight.concluded])
+                queue.keep((part for part in queue.ready if not part.flight.concluded), now)
         return admitted
-
-    def _admit(self, queue: Queue, room: int, now: float) -> None:
-        """Decode and encode records until `room` parts are ready; settle at once what is not to be written."""
-        records = queue.records
-        ready = queue.ready
-        encode = queue.slot.lane.carrier.encode
-        recover_before = queue.recover_before
-        limit = queue.limit
-        since = records[0].timestamp / 1000
-        while records and len(ready) < room:
-            if records[0].offset >= limit:
-                break
-            record = records.popleft()
-            offset = record.offset
-            try:
-                message = decode_message(record.value)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._turn.settle(Flight(queue, offset, record, []), Outcome("p", now, error_text=str(error)))
-                continue
-            flight = Flight(queue, offset, message, [])
-            if offset < recover_before:
-                if not self._recover(flight, now):
-                    continue
-            elif recover_before:
-                queue.recover_before = recover_before = 0
-                queue.recovered = {}
-            if message.purpose and not flight.in_doubt and not admits(queue.slot.lane.config, message.purpose):
-                why = Failure(Disposition.REROUTE, "policy", f"{message.purpose} is not sent over {message.channel}")
-                flight.ids = flight.ids or list(message.accepted_ids)
-                self._settler.refuse(flight, why, now)
-                continue
-            if message.expires_at:
-                flight.encoded_at = now
-                if self._look_at == inf:
-                    self._look_at = now + _LOOK_S
-            try:
-                bodies = encode(message, now)
-            except (SMPPError, Unsendable, ValueError) as error:
-                # The last is what no encoder foresaw: it must not end every worker in turn.
-                why = Failure(Disposition.REJECTED, getattr(error, "code", "text"), str(error))
-                self._settler.refuse(flight, why, now)
-                continue
-            if len(bodies) == 1:
-                flight.ids.append("")
-                flight.left = 1
-                ready.append(Part(flight, 0, bodies[0]))
-            else:
-                ids = flight.ids or list(message.accepted_ids)
-                count = len(bodies)
-                flight.ids = ids if len(ids) == count else [""] * count
-                parts = [Part(flight, n, body) for n, body in enumerate(bodies) if not flight.ids[n]]
-                if not parts:  # nothing is left to write, and no answer will come that says so
-                    self._turn.settle(flight, Outcome("s", now, tuple(flight.ids), parts=count))
-                    continue
-                flight.left = len(parts)
-                ready.extend(parts)
-            queue.flights[offset] = flight
-        queue.line.joined(len(ready), since, now)
 
     def _evacuate(self, slot: Slot, now: float) -> bool:
         """Move what waits for a lane that is down to its next lanes, as far as it has any; True if there is more."""
@@ -247,8 +180,8 @@ class Forwarder:
             # What was intended once, and has no other lane, cannot step aside either: a batch is what is behind it.
             room = self._batch + sum(part.flight.intended for part in queue.ready)
             if queue.records and len(queue.ready) < room:
-                self._admit(queue, room, now)
-            staying: deque[Part] = deque()
+                self._admission.admit(queue, room, now)
+            staying: list[Part] = []
             for part in queue.ready:
                 flight = part.flight
                 if flight.concluded:
@@ -257,7 +190,7 @@ class Forwarder:
                     staying.append(part)
                 else:
                     more = more or bool(queue.records)
-            queue.ready = staying
+            queue.keep(staying, now)
             if queue.records and len(staying) >= min(slot.lane.ahead, self._batch):
                 # What has no other lane must not stand in the way of what may have.
                 for part in staying:
@@ -265,31 +198,6 @@ class Forwarder:
                         self._step_aside(part.flight, _ASIDE_S, now)
                         more = True
         return more
-
-    def _recover(self, flight: Flight, now: float) -> bool:
-        """Whether a message that an earlier owner may have written is to be written (again)."""
-        queue = flight.queue
-        ours = queue.flights.get(flight.offset)
-        if ours is not None:
-            ours.stray = False  # from before a rebalance: its answer is on its way
-            return False
-        outcome = queue.recovered.get(flight.offset)
-        if outcome is not None:
-            gone = outcome.lane and not self._failover.knows(
-                outcome.lane
-            )  # it moved to a lane that was then taken away
-            if outcome.kind == "o" or gone:
-                flight.opened = flight.intended = True
-                flight.ids = list(outcome.ids) if len(outcome.ids) > 1 else []
-                return True
-            queue.flights[flight.offset] = flight
-            self._turn.settled.append((flight, outcome))
-            return False
-        if self.classes.in_doubt(flight.message.class_) == "resend":
-            flight.intended = flight.in_doubt = True
-            return True
-        self._settler.give_up(flight, "ledger-lost" if queue.unsure else "crash", now)
-        return False
 
     def _take(
         self,
@@ -373,7 +281,7 @@ class Forwarder:
 
         What is behind it in the records is looked at when it is ready in its place.
         """
-        self._look_at = inf
+        self._admission.look_at = inf
         for slot in slots:
             for queue in slot.queues:
                 if not queue.owned or queue.fenced:
@@ -389,14 +297,13 @@ class Forwarder:
                         self._expire(flight, now)
                         late.add(flight)
                 if late:
-                    queue.ready = deque([part for part in queue.ready if part.flight not in late])
-                    queue.line.left(len(queue.ready), now)
+                    queue.keep((part for part in queue.ready if part.flight not in late), now)
                 # Also for what is under way: it may bounce.
                 if any(
                     not flight.concluded and flight.message.expires_at and flight not in late
                     for flight in queue.flights.values()
                 ):
-                    self._look_at = now + _LOOK_S
+                    self._admission.look_at = now + LOOK_S
 
     def _expire(self, flight: Flight, now: float) -> None:
         if flight.intended:

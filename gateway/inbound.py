@@ -32,6 +32,7 @@ _UDHI = 0x40
 # A key has the octets of each part by its number, in hex. Once they are joined "=" and a digest take the place of each. A part
 # that fits its digest was delivered before: it is kept all the same, since it may be of another message with the same reference.
 # The first that does not fit shows that there is one, and ends what is left of the joined one; so do all its parts together.
+# From when all are there until then nothing takes the place of any: what comes meanwhile waits until they are published.
 _DONE_PARTS = """
 local function done_parts(rows)
   local done = {}
@@ -42,28 +43,33 @@ local function done_parts(rows)
 end
 """
 
-# [prefix, ttl, [key, part number, octets in hex, …]] → for each all parts of its key, as [number, octets, …]; none if it is known
+# [prefix, ttl, [key, part number, number of parts, octets in hex, …]] → for each whether it has to wait, and all parts of its key
+# as [number, octets, …]; none if it is known
 _COLLECT = Script(
     _DONE_PARTS
     + """
 local a = cmsgpack.unpack(ARGV[1])
 local groups = {}
-for n = 1, #a[3], 3 do
-  local key, number, octets = a[1] .. a[3][n], a[3][n + 1], a[3][n + 2]
-  local before = redis.call('HGET', key, number)
-  redis.call('HSET', key, number, octets)
+for n = 1, #a[3], 4 do
+  local key, number, count, octets = a[1] .. a[3][n], a[3][n + 1], a[3][n + 2], a[3][n + 3]
   local rows = redis.call('HGETALL', key)
-  local done = done_parts(rows)
-  if #done > 0 and (before == octets or before == '=' .. redis.sha1hex(octets)) then
-    rows = {}
-  else
-    if #done > 0 then
-      redis.call('HDEL', key, unpack(done))
-      rows = redis.call('HGETALL', key)
+  local waits = #rows == 2 * count and #done_parts(rows) == 0
+  if not waits then
+    local before = redis.call('HGET', key, number)
+    redis.call('HSET', key, number, octets)
+    rows = redis.call('HGETALL', key)
+    local done = done_parts(rows)
+    if #done > 0 and (before == octets or before == '=' .. redis.sha1hex(octets)) then
+      rows = {}
+    else
+      if #done > 0 then
+        redis.call('HDEL', key, unpack(done))
+        rows = redis.call('HGETALL', key)
+      end
+      redis.call('EXPIRE', key, a[2])
     end
-    redis.call('EXPIRE', key, a[2])
   end
-  groups[#groups + 1] = rows
+  groups[#groups + 1] = {waits and 1 or 0, rows}
 end
 return groups
 """
@@ -132,6 +138,9 @@ class _Joining(msgspec.Struct, array_like=True, gc=False):
     at: float
 
 
+_Part = tuple[_Joining, int, bytes]
+"""What it is a part of, its number, and its octets."""
+
 _decode_joining = msgspec.json.Decoder(_Joining).decode
 _encode_joining = msgspec.json.Encoder().encode
 
@@ -177,7 +186,7 @@ class Inbound:
     async def take(self, messages: Sequence[tuple[SmppPort, DeliverSM | DataSM]], now: float) -> None:
         """When this returns every message is in Kafka, or is a part that waits in the store with its deadline in Kafka."""
         records: list[Record] = []
-        parts: list[tuple[_Joining, int, bytes]] = []
+        parts: list[_Part] = []
         for port, pdu in messages:
             payload = pdu.short_message or pdu.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
             elements: dict[int, bytes] = {}
@@ -199,14 +208,17 @@ class Inbound:
                 records.append(_record(joining, [payload], 0))
             else:
                 parts.append((joining, place.part_number, payload))
-        complete: list[str] = []
-        if parts:
-            records += await self._join(parts, now, complete)
-        if records:
-            await self._outbox.send_keyed(self._topic, records)
-            self.counts["published"] += len(records)
-        if complete:
-            await self._store.run(_DONE, (self._prefix, self._wait, complete))
+        said: set[Record] = set()  # what one read brings again as a whole would have the same id
+        while records or parts:
+            joined, parts = await self._join(parts, now) if parts else ({}, [])
+            records += (record for record in joined.values() if record not in said)
+            if records:
+                await self._outbox.send_keyed(self._topic, records)
+                self.counts["published"] += len(records)
+            if joined:
+                await self._store.run(_DONE, (self._prefix, self._wait, list(joined)))
+            said.update(joined.values())
+            records = []
 
     async def take_ready(self, messages: Sequence[InboundRecord]) -> None:
         """Return when messages that a provider delivers whole, opt-outs among them, are in Kafka.
@@ -262,21 +274,25 @@ class Inbound:
             value = encode_inbound(msgspec.structs.replace(message, text=message.text[:_MOST_TEXT], data={}, **cut))
         return message.from_.encode()[:_MOST_NAME], value
 
-    async def _join(self, parts: list[tuple[_Joining, int, bytes]], now: float, complete: list[str]) -> list[Record]:
+    async def _join(self, parts: list[_Part], now: float) -> tuple[dict[str, Record], list[_Part]]:
+        """Return what is complete, by its key, and the parts that come again once that is published and marked so."""
         flat: list[Any] = []
         for joining, number, payload in parts:
-            flat += (joining.key, number, payload.hex())
+            flat += (joining.key, number, joining.count, payload.hex())
         # Kept longer than they wait, so that the deadline on the ladder always finds them.
         found = await self._store.run(_COLLECT, (self._prefix, 2 * self._wait + 86_400, flat))
         records: dict[str, Record] = {}
         incomplete: dict[str, _Joining] = {}
-        for (joining, _, _), all_parts in zip(parts, found, strict=True):
-            if not all_parts:
+        waiting: list[_Part] = []
+        for part, (waits, all_parts) in zip(parts, found, strict=True):
+            joining = part[0]
+            if waits:
+                waiting.append(part)
+            if not all_parts or joining.key in records:
                 continue
             by_number = _by_number(all_parts)
             if len(by_number) == joining.count:
                 records[joining.key] = _record(joining, by_number, 0)
-                complete.append(joining.key)
                 incomplete.pop(joining.key, None)
             else:
                 incomplete[joining.key] = joining
@@ -286,7 +302,7 @@ class Inbound:
             for key, joining in incomplete.items():
                 self._ladder.put(deadlines, now + self._wait, JOIN, key.encode(), _encode_joining(joining), now)
             await self._outbox.send(deadlines)
-        return list(records.values())
+        return records, waiting
 
 
 def _id_of(message: InboundRecord) -> str:

@@ -244,7 +244,8 @@ class Intake:
         due = job.not_before.timestamp() if job.not_before else 0.0
         expires_at = deadline_of(job)
         accepted_at = at.timestamp()
-        source = f"{record.partition}:{record.offset}:"
+        # With its time: in a topic made anew the same coordinates are another record's.
+        source = f"{record.partition}:{record.offset}:{record.timestamp}:"
         class_ = job.class_
         topics: dict[str, tuple[str, Lane]] = {}
         check = numbers.check_address if job.channel == "email" else numbers.check
@@ -268,7 +269,14 @@ class Intake:
                 choice = choice_of(to, operator)
                 if choice is None:
                     raise Rejected("route", "no route fits")
-                name = choice.only or pick(choice, to, down) or pick(choice, to) or ""
+                forbidden = self._failover.forbidden(choice, job.purpose)
+                name = (
+                    choice.only
+                    or pick(choice, to, down, forbidden)
+                    or pick(choice, to, (), forbidden)
+                    or pick(choice, to)
+                    or ""
+                )
                 rendered = said.main.render(recipient.params)
                 text = rendered.text
                 plan = said.plan(recipient) if said.steps else ()

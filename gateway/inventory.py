@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from msgspec import Struct
 
 from gateway import topics
-from gateway.config import Config
+from gateway.config import Config, Kafka
+from gateway.errors import GatewayError
+from gateway.ledger import forget
+from gateway.store import Store
+
+log = logging.getLogger("gateway.inventory")
+
+_MOST_SLOTS = 64
+"""Of a lane, and so partitions of its topics."""
 
 
 class Topic(Struct, frozen=True):
@@ -19,17 +30,8 @@ class Topic(Struct, frozen=True):
     """Partitions."""
     found: int
     """0 when there is no such topic."""
-    exact: bool
-    """Whether another number of partitions is wrong: a lane has one for each of its binds."""
-
-    @property
-    def fault(self) -> str:
-        """What is wrong with it and what to do, or nothing."""
-        if not self.found:
-            return "missing: recado topics --create"
-        if self.exact and self.found != self.wanted:
-            return f"the lane has {self.wanted} binds: set binds = {self.found}, or drain the topic and make it anew"
-        return ""
+    fault: str
+    """What is wrong with it and what to do, or nothing."""
 
 
 async def existing(config: Config) -> dict[str, int]:
@@ -45,5 +47,73 @@ async def existing(config: Config) -> dict[str, int]:
 
 def compare(config: Config, found: Mapping[str, int]) -> list[Topic]:
     """Say of each topic that `config` needs whether it is there and fits."""
-    lanes = f"{config.kafka.prefix}.lane."
-    return [Topic(name, wanted, found.get(name, 0), name.startswith(lanes)) for name, wanted in config.topics().items()]
+    return [_compared(config.kafka, name, wanted, found.get(name, 0)) for name, wanted in config.topics().items()]
+
+
+async def forget_lanes(config: Config, names: Iterable[str]) -> None:
+    """Have the ledger forget topics that are about to be made: what it says of their offsets is about older ones.
+
+    Raises `StoreUnavailable`.
+    """
+    lanes = [name for name in names if name.startswith(f"{config.kafka.prefix}.lane.")]
+    store = Store(config.store.url.reveal(), config.store.timeout_s)
+    try:
+        await forget(store, f"{config.kafka.prefix}:", [f"{name}:{n}" for name in lanes for n in range(_MOST_SLOTS)])
+    finally:
+        await store.close()
+
+
+async def require(config: Config, *names: str) -> dict[str, int]:
+    """Return what is `existing`. Raises `GatewayError` if one of these is not: whoever asked Kafka for it could make it."""
+    found = await existing(config)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise GatewayError(f"there is no topic {', '.join(missing)}: recado topics --create --config FILE")
+    return found
+
+
+async def stranded(config: Config, found: Mapping[str, int]) -> dict[str, int]:
+    """Return how many messages wait in topics of lanes, classes or fair queues that the configuration has no more."""
+    ours, wanted = f"{config.kafka.prefix}.lane.", config.topics()
+    unread = [name for name in found if name.startswith(ours) and name not in wanted]
+    tps = [TopicPartition(name, number) for name in unread for number in range(found[name])]
+    if not tps:
+        return {}
+    consumer = topics.consumer(config.kafka, topics.LANES)
+    await consumer.start()
+    try:
+        consumer.assign(tps)  # nothing of it is read, and the group does not notice
+        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        waiting: Counter[str] = Counter()
+        for tp in tps:
+            waiting[tp.topic] += ends[tp] - (await consumer.committed(tp) or begins[tp])
+    finally:
+        await consumer.stop()
+    return dict(+waiting)
+
+
+async def check(config: Config) -> None:
+    """Refuse to run on topics that are missing or do not fit: a slot without its partition would starve unseen."""
+    found = await require(config, *config.topics())
+    for name, count in (await stranded(config, found)).items():
+        log.warning(
+            "messages wait that nobody reads, since the configuration has no such queue topic=%s count=%d", name, count
+        )
+    wrong = [
+        f"{topic.name} has {topic.found} partitions, {topic.fault}" for topic in compare(config, found) if topic.fault
+    ]
+    if wrong:
+        raise GatewayError("topics do not fit the configuration: " + "; ".join(wrong))
+
+
+def _compared(kafka: Kafka, name: str, wanted: int, found: int) -> Topic:
+    fault = ""
+    more = f"kafka-topics --alter --topic {name} --partitions {wanted}"
+    if not found:
+        fault = "missing: recado topics --create"
+    elif name.startswith(f"{kafka.prefix}.lane.") and found != wanted:  # slot i is partition i
+        other = more if found < wanted else "drain the topic and make it anew"
+        fault = f"the lane has {wanted} binds: set binds = {found}, or {other}"
+    elif name.startswith(f"{kafka.prefix}.delay.") and found < wanted:  # a ladder puts something into each
+        fault = f"kafka.delay_partitions says {wanted}: set it to {found}, or {more}"
+    return Topic(name, wanted, found, fault)

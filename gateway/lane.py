@@ -10,17 +10,21 @@ from gateway.carrier import AnyLane, carrier_of
 from gateway.fair import Turns
 from gateway.flight import Flight, Queue
 from gateway.gate import Gate
+from gateway.http_lane_config import HttpLane
 from gateway.inbox import Answer, Inbox
+from gateway.ledger import BLOCK
 from gateway.metrics.count import Tally
 from gateway.metrics.meters import LaneMeter
 from gateway.model import TrafficClass
 from gateway.number import Number
-from gateway.providers.contract import Failure
+from gateway.providers.contract import Failure, storable
 from gateway.whatsapp_lane_config import WhatsAppLane
 from ratelimit import SLICE_S, Adaptive, Bucket, Chain, Lease, TokenBucket
 
 log = logging.getLogger("gateway.lane")
 
+_LEAST_SPAN, _MOST_SPAN = 4 * BLOCK, 32 * BLOCK
+"""Of offsets, see `Lane.span`."""
 _HOLD_S = 600.0
 """Of a sender that is refused, where nobody says for how long."""
 
@@ -107,7 +111,7 @@ class Lane:
 
     def failure(self, answer: Answer, now: float) -> Failure:
         """Return what an answer that is no acceptance asks for, and count it."""
-        failure = self.carrier.failure(answer, now)
+        failure = storable(self.carrier.failure(answer, now))
         self.refusals.add(failure.code)
         return failure
 
@@ -154,6 +158,9 @@ class Lane:
         # A second's worth at most: what is encoded has its validity_period in it.
         self.ahead = max(1, min(self.config.window, int(self.config.rate)))
         """Parts of a queue that are kept ready, beyond those that are written."""
+        self.span = int(min(_MOST_SPAN, max(_LEAST_SPAN, 2 * self.config.rate * _patience_s(self.config))))
+        """Offsets of one queue that may be admitted beyond the committed one. Should the ledger ever be lost, no more than
+        these can have been written; and a message that is never answered holds up no other while it is waited for."""
 
 
 class Slot:
@@ -182,6 +189,14 @@ class Slot:
         order = list(TrafficClass)
         self.queues.append(queue)
         self.queues.sort(key=lambda one: (order.index(one.class_), one.name))
+
+
+def _patience_s(lane: AnyLane) -> float:
+    """How long an answer may take."""
+    if not isinstance(lane, HttpLane):
+        return lane.response_timeout_s
+    patience_s: float = lane.settings.accept_timeout_s if lane.provider == "smtp" else lane.http.timeout_s
+    return patience_s
 
 
 def _limit(lane: AnyLane) -> tuple[float, int]:

@@ -20,13 +20,14 @@ All keys carry a time to live. All scripts can be repeated with the same argumen
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from secrets import token_hex
 from typing import Any
 
 import msgspec
 
 from gateway.metrics.meters import histogram
-from gateway.store import Patience, Script
+from gateway.store import Patience, Script, Store
 
 BLOCK = 8192
 """Offsets in one hash of outcomes: small enough to delete at once, large enough to be few."""
@@ -93,14 +94,22 @@ end
 return {fenced, taken}
 """)
 
-# [prefix, ttl, queue name, committed offset] → {epoch, intent or -1, whether the queue was known, [offset, value, …]}
+# [prefix, ttl, queue name, committed offset, token of the call, intent of a queue that is not known]
+# → {epoch, intent or -1, whether the queue was known, whether the intent is that one, [offset, value, …]}
 _ACQUIRE = Script("""
 local a = cmsgpack.unpack(ARGV[1])
 local key = a[1] .. 'q:' .. a[3]
-local known = redis.call('EXISTS', key)
-local epoch = redis.call('HINCRBY', key, 'epoch', 1)
-local intent = tonumber(redis.call('HGET', key, 'intent') or -1)
+if redis.call('HGET', key, 'call') ~= a[5] then
+  local known = redis.call('EXISTS', key)
+  redis.call('HINCRBY', key, 'epoch', 1)
+  redis.call('HSET', key, 'call', a[5], 'known', known)
+  if known == 0 and a[6] >= 0 then
+    redis.call('HSET', key, 'intent', a[6], 'guess', a[6])
+  end
+end
 redis.call('EXPIRE', key, a[2])
+local found = redis.call('HMGET', key, 'epoch', 'intent', 'known', 'guess')
+local intent = tonumber(found[2] or -1)
 local outcomes = {}
 if intent > a[4] then
   for block = math.floor(a[4] / 8192), math.floor((intent - 1) / 8192) do
@@ -108,7 +117,22 @@ if intent > a[4] then
     for n = 1, #all do outcomes[#outcomes + 1] = all[n] end
   end
 end
-return {epoch, intent, known, outcomes}
+local guessed = found[4] and found[4] == found[2] and 1 or 0
+return {tonumber(found[1]), intent, tonumber(found[3]), guessed, outcomes}
+""")
+
+# [prefix, queue names]
+_FORGET = Script("""
+local a = cmsgpack.unpack(ARGV[1])
+for _, name in ipairs(a[2]) do
+  local key = a[1] .. 'q:' .. name
+  local intent = tonumber(redis.call('HGET', key, 'intent') or -1)
+  redis.call('UNLINK', key)
+  for block = 0, math.floor(intent / 8192) do
+    redis.call('UNLINK', a[1] .. 'o:' .. name .. ':' .. block)
+  end
+end
+return 1
 """)
 
 # [prefix, [queue name, first block, block after the last, …]]: what the committed offset has passed.
@@ -188,7 +212,9 @@ class Acquired(msgspec.Struct):
     intent: int
     """Offsets below it may have been written; -1 when nothing ever was."""
     known: bool
-    """False when the ledger has never heard of the queue, or has lost it."""
+    """False when the ledger had never heard of the queue, or has lost it."""
+    lost: bool
+    """The intent is what the caller, or an owner before, said for that case: nobody has told it anything since."""
     outcomes: dict[int, Outcome]
 
 
@@ -203,6 +229,11 @@ class Exchanged(msgspec.Struct):
     """Index of a claim → who holds it."""
 
 
+async def forget(store: Store | Patience, prefix: str, names: Sequence[str]) -> None:
+    """Forget queues, whose offsets mean other messages now. Raises `StoreUnavailable`, if `store` has no patience."""
+    await store.run(_FORGET, (prefix, names))
+
+
 class Ledger:
     """The scripts above, with their names and times to live. Waits while Redis is away, see `Patience`."""
 
@@ -213,11 +244,16 @@ class Ledger:
         self._claim_ttl = claim_ttl_s
         self.seconds = histogram("recado_ledger_exchange_seconds")
 
-    async def acquire(self, name: str, committed: int) -> Acquired:
-        """Become the owner of a queue. `committed` is the group's offset, 0 if it has none."""
-        epoch, intent, known, flat = await self._store.run(_ACQUIRE, (self._prefix, self._ttl, name, committed))
+    async def acquire(self, name: str, committed: int, lost: int = -1) -> Acquired:
+        """Become the owner of a queue. `committed` is the group's offset, 0 if it has none.
+
+        `lost` is below what may have been written if the queue is not known: that is its intent then, for the next owners too,
+        until an exchange says better. -1 where it would be new.
+        """
+        argument = (self._prefix, self._ttl, name, committed, token_hex(8), lost)
+        epoch, intent, known, guessed, flat = await self._store.run(_ACQUIRE, argument)
         outcomes = {int(flat[n]): _decode(flat[n + 1]) for n in range(0, len(flat), 2)}
-        return Acquired(epoch, int(intent), bool(known), outcomes)
+        return Acquired(epoch, int(intent), bool(known), bool(guessed), outcomes)
 
     async def exchange(
         self, entries: list[Entry], claims: list[str], rows: list[Any], doubts: list[Any], forgotten: list[str]
@@ -239,6 +275,10 @@ class Ledger:
             lost=[entries[-n - 1].name for n in fenced if n < 0],
             taken={taken[n]: taken[n + 1].decode() for n in range(0, len(taken), 2)},
         )
+
+    async def forget(self, name: str) -> None:
+        """See above."""
+        await forget(self._store, self._prefix, [name])
 
     async def trim(self, passed: Iterable[tuple[str, int, int]]) -> None:
         """Forget outcomes below a committed offset: (queue, offset trimmed to before, committed offset)."""

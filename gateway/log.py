@@ -1,7 +1,7 @@
 """Logs: one line a state change, in words and key=value or as JSON, with no number and no text of anybody's message.
 
 What repeats itself is written the first, second, fourth, eighth … time, with its count: a broker that is away is no news five
-times a second.
+times a second. What a person has done, or waits for, is written each time (`ALWAYS`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any, Literal
 import msgspec
 
 Format = Literal["text", "json"]
+
+ALWAYS = {"always": True}
+"""The `extra` of a warning or error that is news however often it comes: a person or the supervisor has acted, no message."""
 
 _NUMBER = re.compile(
     r"(?<![\w.-])(?:\d{1,5}|(?=[\w.-]*[A-Za-z_])[\w.-]+):\d{1,5}:\d+(?![\d.])"  # topic:partition:offset, which stays
@@ -73,7 +76,8 @@ class Structured(logging.Formatter):
 class Sampling(logging.Filter):
     """Lets a warning or error pass when it comes the first, second, fourth, eighth … time within a minute of the last.
 
-    The same are those with the same words and texts; figures may differ. State changes (INFO) and CRITICAL always pass.
+    The same are those with the same words and texts; figures may differ. State changes (INFO), CRITICAL and what is marked
+    as `ALWAYS` pass each time.
     """
 
     def __init__(self) -> None:
@@ -81,7 +85,7 @@ class Sampling(logging.Filter):
         self._seen: dict[tuple[Any, ...], tuple[int, float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not logging.WARNING <= record.levelno < logging.CRITICAL:
+        if not logging.WARNING <= record.levelno < logging.CRITICAL or "always" in record.__dict__:
             return True
         args = record.args.values() if isinstance(record.args, Mapping) else record.args or ()
         key = (record.name, record.levelno, record.msg, *(str(arg) for arg in args if not _is_figure(arg)))

@@ -23,7 +23,7 @@ import aiosmtplib
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.errors import Disposition
+from gateway.errors import Disposition, GatewayError
 from gateway.model import Message
 from gateway.providers.contract import Accepted, Failure, Result, Scope, Unsendable
 from gateway.providers.paths import Malformed
@@ -212,11 +212,23 @@ def _unsubscribe(text: str) -> Template | None:
     return Template(text, Constants({}), escape=True)
 
 
+class Unreachable(GatewayError):
+    """There is no connection: nobody answers, or the server takes nobody now. It has heard nothing of a message."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
 def failure(code: int, text: str, *, of_mail: bool = False) -> Failure:
-    """Say what a reply of the server asks for; `of_mail` is whether it was about one mail and its recipient alone."""
+    """Say what a reply of the server asks for; `of_mail` is whether it was about one mail and its recipient alone.
+
+    What is for good and about no mail is about us: the next one would hear it too.
+    """
     disposition = DISPOSITIONS.get(code)
     if disposition is None:
-        disposition = Disposition.REJECTED if 500 <= code < 600 else Disposition.RETRY
+        for_good = Disposition.REJECTED if of_mail else Disposition.STOP
+        disposition = for_good if 500 <= code < 600 else Disposition.RETRY
     of_mail = of_mail and code != 421 and disposition is not Disposition.STOP
     if of_mail and disposition is Disposition.THROTTLED:
         disposition = Disposition.RETRY  # greylisting, a mailbox that is full: the others go on as fast
@@ -241,17 +253,37 @@ class MailSender:
         """Send one message and return what the server made of it; `now` is Unix time.
 
         Messages go one after the other. Whatever fails before the last octet of a message is RETRY or what the server said;
-        silence after it is UNKNOWN. Raises `Unsendable`. Cancelled, it drops the connection: whether the server took the
-        message is then as unknown as after a lost one.
+        silence after it is UNKNOWN. Raises `Unsendable` and `Unreachable`. Cancelled, it drops the connection: whether the
+        server took what is `written` is then as unknown as after a lost one.
         """
+        self.written = False
         async with self._lock:
-            self.written = False
             octets = self._composer.compose(message, now).as_bytes()
             try:
                 return await self._send(message, octets)
             except BaseException:
                 self._drop()
                 raise
+
+    @property
+    def connected(self) -> bool:
+        """There is a connection, as far as we know."""
+        return self._client is not None and self._client.is_connected
+
+    async def open(self) -> Failure | None:
+        """Connect, unless there is a connection; return why a person has to look, if so. Raises `Unreachable`."""
+        if self.connected:
+            return None
+        try:
+            self._client = await self._connected()
+        except aiosmtplib.SMTPResponseException as exc:
+            why = failure(exc.code, exc.message)
+            if why.disposition is Disposition.STOP:
+                return why
+            raise Unreachable(why.code, f"{exc.code} {why.text}") from exc
+        except Exception as exc:  # whatever it was: no message must fail for it
+            raise Unreachable("smtp:connection", f"{type(exc).__name__}: {exc}") from exc
+        return None
 
     async def close(self) -> None:
         """Take leave of the server."""
@@ -264,8 +296,12 @@ class MailSender:
                     client.close()
 
     async def _send(self, message: Message, octets: bytes) -> Result:
+        why = await self.open()
+        if why is not None:
+            return why
+        client = self._client
+        assert client is not None
         try:
-            client = await self._connected()
             await client.mail(self._composer.sender.addr_spec)
             try:
                 await client.rcpt(message.to)
@@ -275,7 +311,8 @@ class MailSender:
             if reply.code != 354:
                 return await self._refused(client, failure(reply.code, reply.message, of_mail=True))
         except aiosmtplib.SMTPResponseException as exc:
-            return await self._refused(self._client, failure(exc.code, exc.message))
+            # MAIL says nothing of the message, not even its size: what is wrong with it is wrong with the next.
+            return await self._refused(client, failure(exc.code, exc.message))
         except (aiosmtplib.SMTPException, OSError) as exc:
             self._drop()
             return Failure(Disposition.RETRY, "smtp:connection", type(exc).__name__)
@@ -292,15 +329,18 @@ class MailSender:
         except (aiosmtplib.SMTPException, OSError) as exc:
             self._drop()
             return Failure(Disposition.UNKNOWN, "smtp:silence", type(exc).__name__)
-        if reply.code == 250:
+        # RFC 5321 §4.3.2: the first digit decides.
+        if 200 <= reply.code < 300:
             return Accepted(self._composer.message_id(message))
-        return await self._refused(client, failure(reply.code, reply.message, of_mail=True))
+        why = failure(reply.code, reply.message, of_mail=True)
+        if 400 <= reply.code < 600:
+            return await self._refused(client, why)
+        self._drop()
+        return Failure(Disposition.UNKNOWN, why.code, why.text)
 
     async def _connected(self) -> aiosmtplib.SMTP:
-        if self._client is not None and self._client.is_connected:
-            return self._client
         settings = self._settings
-        client = self._client = aiosmtplib.SMTP(
+        client = aiosmtplib.SMTP(
             hostname=settings.host,
             port=settings.port,
             username=settings.username or None,
@@ -311,12 +351,18 @@ class MailSender:
             start_tls=settings.tls == "starttls",
             tls_context=self._context,
         )
-        await client.connect()
+        try:
+            await client.connect()
+            if client.is_ehlo_or_helo_needed:
+                await _greet(client)
+        except BaseException:
+            client.close()
+            raise
         return client
 
-    async def _refused(self, client: aiosmtplib.SMTP | None, why: Failure) -> Failure:
+    async def _refused(self, client: aiosmtplib.SMTP, why: Failure) -> Failure:
         """Make the connection ready for the next message, or drop it where the server gives it up."""
-        if client is None or not client.is_connected or why.disposition is Disposition.STOP:
+        if not client.is_connected or why.disposition is Disposition.STOP:
             self._drop()
             return why
         try:
@@ -329,3 +375,12 @@ class MailSender:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+async def _greet(client: aiosmtplib.SMTP) -> None:
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError as exc:
+        if exc.code not in (500, 502):  # RFC 5321 §3.2: a server of old does not know EHLO
+            raise
+        await client.helo()

@@ -130,7 +130,7 @@ class Message(Struct, array_like=True, gc=False):
     expires_at: float
     """Unix seconds; 0 when it never expires."""
     source: str
-    """`partition:offset:index` of the recipient in its job's record: what tells our own second copy from a publisher's."""
+    """`partition:offset:timestamp:index` of the recipient in its job's record: tells our own second copy from a publisher's."""
     accepted_at: float
     """Unix seconds."""
     attempt: int = 1

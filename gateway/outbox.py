@@ -65,7 +65,8 @@ class Outbox:
         self._producer = producer
         self._partitions: dict[str, int] = {}
         self._groups: dict[str, _Group] = {}
-        self.away = False
+        self.away: set[str] = set()
+        """Topics that Kafka does not take, or does not answer for."""
         self.seconds = histogram("recado_kafka_produce_seconds")
         self.failures: Counter[str] = Counter()
         """By the error's name."""
@@ -89,7 +90,8 @@ class Outbox:
         delay = 0.05
         left: Iterable[tuple[tuple[str, int], list[Record]]] = batches.items()
         # aiokafka takes its request timeout to find out; who looks at the log or the health page should know before.
-        watch = asyncio.get_running_loop().call_later(_SILENCE_S, self._note, f"no answer for {_SILENCE_S:g} s")
+        topics = {topic for topic, _ in batches}
+        watch = asyncio.get_running_loop().call_later(_SILENCE_S, self._note, topics, f"no answer for {_SILENCE_S:g} s")
         try:
             while left := await self._attempt(left):
                 await asyncio.sleep(delay)
@@ -97,9 +99,9 @@ class Outbox:
         finally:
             watch.cancel()
         self.seconds.observe(time.monotonic() - started)
-        if self.away:
-            self.away = False
-            log.warning("kafka back")
+        if back := self.away & topics:
+            self.away -= back
+            log.warning("kafka back topics=%s", ",".join(sorted(back)))
 
     async def send_keyed(self, topic: str, records: list[Record]) -> None:
         """Spread records over the partitions of a topic by their keys, and `send`.
@@ -125,7 +127,7 @@ class Outbox:
                 count = await self.partitions(topic)
                 break
             except KafkaError as error:
-                self._failed(error)
+                self._failed(error, topic)
                 await asyncio.sleep(_AGAIN_S)
         if count == 1:
             return {(topic, 0): records}
@@ -162,7 +164,7 @@ class Outbox:
                 try:
                     future = await self._producer.send_batch(builder, topic, partition=partition)
                 except KafkaError as error:
-                    self._failed(error)
+                    self._failed(error, topic)
                     failed.append(((topic, partition), chunk))
                 else:
                     pending.append((future, (topic, partition), chunk))
@@ -170,17 +172,17 @@ class Outbox:
             try:
                 await future
             except KafkaError as error:
-                self._failed(error)
+                self._failed(error, where[0])
                 failed.append((where, chunk))
         return failed
 
-    def _failed(self, error: KafkaError) -> None:
+    def _failed(self, error: KafkaError, topic: str) -> None:
         self.failures[type(error).__name__] += 1
         if isinstance(error, MessageSizeTooLargeError):
             raise error
-        self._note(str(error) or type(error).__name__)
+        self._note({topic}, str(error) or type(error).__name__)
 
-    def _note(self, reason: str) -> None:
-        if not self.away:
-            self.away = True
-            log.error("kafka away, stages that produce stand still reason=%r", reason)
+    def _note(self, topics: set[str], reason: str) -> None:
+        if news := topics - self.away:
+            self.away |= news
+            log.error("kafka away, stages that produce stand still topics=%s reason=%r", ",".join(sorted(news)), reason)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from gateway.app import Worker
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.log import ALWAYS
 
 log = logging.getLogger("gateway.app")
 
@@ -19,7 +20,7 @@ log = logging.getLogger("gateway.app")
 async def run(config: Config, load: Callable[[], Config] | None = None, stopping: asyncio.Event | None = None) -> None:
     """Run one worker until SIGTERM, SIGINT or `stopping`; a second signal ends the process at once.
 
-    SIGHUP applies what `load` answers.
+    SIGQUIT asks for a stop as well, and never for an end at once, however often it comes. SIGHUP applies what `load` answers.
     """
     stopping = stopping or asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -35,6 +36,7 @@ async def run(config: Config, load: Callable[[], Config] | None = None, stopping
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGQUIT, stopping.set)
     worker = Worker(config)
     if load is not None:
         loop.add_signal_handler(signal.SIGHUP, _reload, worker, load)
@@ -62,9 +64,9 @@ def _reload(worker: Worker, load: Callable[[], Config]) -> None:
         applied = worker.reload(load())
     except ConfigError as error:
         for problem in error.problems:
-            log.error("reload refused %s", problem)
+            log.error("reload refused %s", problem, extra=ALWAYS)
     except Exception as error:  # whatever is wrong with a file must not stop what runs
-        log.error("reload refused: %s", error)
+        log.error("reload refused: %s", error, extra=ALWAYS)
     else:
         for change in applied:
             log.info("reload %s", change)

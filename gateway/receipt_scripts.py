@@ -61,3 +61,13 @@ for n, key in ipairs(a[2]) do
 end
 return all
 """)
+
+# [prefix, [key, part number, …]] → for each whether COLLECT has been told of it
+TOLD = Script("""
+local a = cmsgpack.unpack(ARGV[1])
+local told = {}
+for n = 1, #a[2], 2 do
+  told[#told + 1] = redis.call('HEXISTS', a[1] .. a[2][n], a[2][n + 1])
+end
+return told
+""")

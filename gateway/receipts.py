@@ -28,8 +28,10 @@ from gateway.correlation import (
     attempt_key,
     decode_sent,
     follows,
+    id_key,
     opened,
     parts_key,
+    reference_key,
 )
 from gateway.delay import RECEIPT, Ladder
 from gateway.early import OF_AN_SMSC, OF_STATE, Early, decode_early, encode_early
@@ -44,7 +46,7 @@ from gateway.operators import from_tlv
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.contract import Status
 from gateway.providers.smpp import SmppPort
-from gateway.receipt_scripts import COLLECT, CORRELATE, DOUBTS
+from gateway.receipt_scripts import COLLECT, CORRELATE, DOUBTS, TOLD
 from gateway.store import Patience
 from smpp.pdu import DataSM, DeliverSM
 from smpp.receipt import IdFormat, canonical_receipt, parse
@@ -213,10 +215,11 @@ class Receipts:
                 continue
             if early.smpp and row[0] == ROW and key not in told:
                 sent = decode_sent(row)
-            elif (news := self._news(early, row, told.get(key, ""))) is None:
+            elif (news := self._news(early, row, told)) is None:
                 continue
             else:
                 sent = news
+                key = _subject(early, sent)
             if sent.to[1:] == early.to or earlies.same_destination(sent.to, early.to):
                 told[key] = early.status
                 matched.append((early, sent))
@@ -267,10 +270,10 @@ class Receipts:
         self.counts[what] += times
         self.of_account[account, what] += times
 
-    def _news(self, early: Early, row: bytes, before: str) -> Sent | None:
-        """Return the message if what is said of it takes it forward; `before` is what this batch has told of it."""
-        told, sent = opened(row)
-        before = before or told
+    def _news(self, early: Early, row: bytes, told: Mapping[str, str]) -> Sent | None:
+        """Return the message if what is said of it takes it forward; `told` is what this batch has told, by `_subject`."""
+        before, sent = opened(row)
+        before = told.get(_subject(early, sent), before)
         if early.status is EventStatus.SUBMITTED and before != EventStatus.UNKNOWN:
             self._count(early.account, "intermediate")
         elif before in (early.status, FINAL_MARK.decode()):
@@ -284,8 +287,11 @@ class Receipts:
         return None
 
     def _remember(self, early: Early, sent: Sent) -> None:
-        """Note what was told of a message because of a callback, under both of its keys."""
-        for key in filter(None, (early.key, early.reference)):
+        """Note what was told of a message because of a callback, under all of its keys, whichever the callback carried."""
+        keys = {early.key, reference_key(early.account, attempt_key(sent))}
+        if sent.id:
+            keys.add(id_key(early.account, sent.id))
+        for key in keys:
             self._told += (key, early.status, early.status in LASTING)
 
     async def _rest(self) -> None:
@@ -331,7 +337,7 @@ class Receipts:
             message = decode_message(sent.plan.encode())
             if (found := self._failover.next_step(message)) is not None:
                 step, lane = found
-                goes_on = with_step(message, step, message.attempt + 1)
+                goes_on = with_step(message, step, sent.attempt + 1)
                 where = self._failover.address(lane, goes_on)
                 batches.setdefault(where, []).append((goes_on.to.encode(), encode_message(goes_on)))
                 status = EventStatus.FALLBACK
@@ -341,17 +347,23 @@ class Receipts:
         """Note the parts' states; of messages whose parts are all known now, the event: delivered only if all are."""
         flat: list[Any] = []
         for early, sent in parts:
-            flat += (f"g:{parts_key(sent)}", sent.number, f"{early.status} {early.text} {early.code}")
+            known = f"{sent.attempt} {int(bool(sent.plan))} {early.status} {early.text} {early.code}"
+            flat += (f"g:{parts_key(sent)}", sent.number, known)
         groups = await self._store.run(COLLECT, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
             if len(states) < 2 * sent.parts:
                 continue
-            said = [state.decode().split(" ", 2) for state in states[1::2]]
-            others = [each for each in said if each[0] != EventStatus.DELIVERED]
-            status, text, code = (others or said)[-1]
+            said = [state.decode().split(" ", 4) for state in states[1::2]]
+            others = [each for each in said if each[2] != EventStatus.DELIVERED]
+            _, _, status, text, code = (others or said)[-1]
             delivered = len(said) - len(others)
-            records[parts_key(sent)] = self._tell(sent, now, EventStatus(status), code, text, delivered, batches)
+            # Several attempts may have got parts accepted. A step goes on from the last of them, since the others' successors
+            # have claims already, and not at all where one of them was in doubt.
+            last = max(int(attempt) for attempt, *_ in said)
+            plan = sent.plan if all(plan == "1" for _, plan, *_ in said) else ""
+            whole = msgspec.structs.replace(sent, attempt=last, plan=plan)
+            records[parts_key(sent)] = self._tell(whole, now, EventStatus(status), code, text, delivered, batches)
         return list(records.values())
 
     async def _missed(
@@ -371,25 +383,45 @@ class Receipts:
         if not last:
             return [], [], []
         keys = [f"u:{early.account}:+{early.to}" for early in last]
-        doubts = await self._store.run(DOUBTS, (self._prefix, keys))
+        doubts = await self._doubts(keys)
         resolved: list[tuple[Early, Sent]] = []
         forget: list[str] = []
         orphans: list[Record] = []
         taken: set[tuple[str, bytes]] = set()
         told: set[str] = set()
-        for early, key, flat in zip(last, keys, doubts, strict=True):
+        for early, key, in_doubt in zip(last, keys, doubts, strict=True):
             if early.key in told:  # said twice, it tells of one message all the same
                 self._count(early.account, "repeated")
                 continue
-            fields = sorted((field, row) for field, row in zip(flat[::2], flat[1::2], strict=True))
-            field, row = next(((f, r) for f, r in fields if (key, f) not in taken), (b"", b""))
-            if field and float(field[:17]) <= early.seen_at:
+            field, sent = next((doubt for doubt in in_doubt if (key, doubt[0]) not in taken), (b"", None))
+            if sent is not None and float(field[:17]) <= early.seen_at:
                 taken.add((key, field))
                 told.add(early.key)
                 self._count(early.account, "resolved")
-                resolved.append((early, msgspec.structs.replace(decode_sent(row), id=early.id)))
+                resolved.append((early, msgspec.structs.replace(sent, id=early.id)))
                 forget += (key, field.decode())
             else:
                 self._count(early.account, "orphan")
                 orphans.append(earlies.orphan(early))
         return resolved, forget, orphans
+
+    async def _doubts(self, keys: list[str]) -> list[list[tuple[bytes, Sent]]]:
+        """For each destination what is in doubt, the oldest first; without parts that a receipt of their own has told of.
+
+        A worker that was killed had their answer, but the message is not settled before all of them have theirs.
+        """
+        doubts = [
+            [(field, decode_sent(row)) for field, row in sorted(zip(flat[::2], flat[1::2], strict=True))]
+            for flat in await self._store.run(DOUBTS, (self._prefix, keys))
+        ]
+        parts = [sent for of_one in doubts for _, sent in of_one if sent.parts > 1]
+        if not parts:
+            return doubts
+        flat = [each for sent in parts for each in (f"g:{parts_key(sent)}", sent.number)]
+        told = iter(await self._store.run(TOLD, (self._prefix, flat)))
+        return [[(field, sent) for field, sent in of_one if sent.parts == 1 or not next(told)] for of_one in doubts]
+
+
+def _subject(early: Early, sent: Sent | None) -> str:
+    """By what it is known within a batch what was told: a callback may name the same message by its id or by our reference."""
+    return early.key if early.smpp or sent is None else f"{attempt_key(sent)}/{sent.number}"

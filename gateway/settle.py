@@ -68,6 +68,7 @@ class Settler:
         ttl = self._rows_ttl(lane)
         head = f"d:{lane.account}:"
         id_format = lane.carrier.id_format
+        most = 0 if lane.carrier.by_reference else 1  # two rows of a part are the general way's
         written = part.written
         written_at = int(part.flight.written_at)
         for answer in answers:
@@ -78,7 +79,7 @@ class Settler:
                 self._refused(part, lane.failure(answer, time.monotonic()), now)
                 continue
             provider_message_id = answer.message_id
-            if len(flight.ids) > 1 or not provider_message_id:
+            if len(flight.ids) > most or not provider_message_id:
                 self._accepted(part, provider_message_id)
                 flight.left -= 1
                 self._landed(flight, now)
@@ -200,7 +201,7 @@ class Settler:
     def refuse(self, flight: Flight, failure: Failure, now: float) -> None:
         """Fail a message of which this attempt has written nothing, or go on with the next step of its plan."""
         outcome = self._elsewhere(flight, failure, now) or Outcome(
-            _end(flight), now, tuple(flight.ids), failure.code, failure.text, len(flight.ids) or 1
+            "u" if flight.doubtful else "f", now, tuple(flight.ids), failure.code, failure.text, len(flight.ids) or 1
         )
         self._turn.settle(flight, outcome)
 
@@ -259,15 +260,20 @@ class Settler:
         if what is Disposition.THROTTLED and failure.scope is Scope.RECIPIENT and lane.number and lane.number.pairs:
             wait = lane.number.pairs.refused(flight.message.to, time.monotonic())
             failure = msgspec.structs.replace(failure, after=wait)
-        if what is Disposition.THROTTLED and failure.scope is not Scope.RECIPIENT:
-            if failure is not PUT_BACK:
-                lane.throttled(failure, time.monotonic())
-            self._bounced.append(part)
-            return
+        bounces = what is Disposition.STOP or (what is Disposition.THROTTLED and failure.scope is not Scope.RECIPIENT)
         if what is Disposition.STOP:
             lane.stop(failure)
+        elif bounces and failure is not PUT_BACK:
+            lane.throttled(failure, time.monotonic())
+        if flight.ids[part.number]:  # a late answer to an earlier write has told
+            flight.left -= 1
+            self._landed(flight, now)
+            return
+        if bounces:
             self._bounced.append(part)
             return
+        if part.silent:  # that earlier write may have been accepted for all that
+            failure = msgspec.structs.replace(failure, doubtful=True)
         if what is Disposition.HOLD:
             failure = lane.hold(flight, failure, time.monotonic())
             what = failure.disposition
@@ -286,11 +292,12 @@ class Settler:
         if not provider_message_id:
             return  # an SMSC without ids has no receipts that could be told apart
         rows = self._turn.rows
-        rows.append(f"d:{lane.account}:{canonical_resp(provider_message_id, lane.carrier.id_format)}")
+        ttl = self._rows_ttl(lane)
         at = int(flight.written_at)
-        row = sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id, "", at)
-        rows.append(encode_sent(row))
-        rows.append(self._rows_ttl(lane))
+        row = encode_sent(sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id, "", at))
+        rows += (f"d:{lane.account}:{canonical_resp(provider_message_id, lane.carrier.id_format)}", row, ttl)
+        if lane.carrier.by_reference:
+            rows += (reference_key(lane.account, attempt_key(flight.message)), row, ttl)
 
     def _conclude(self, flight: Flight, now: float) -> None:
         """All parts have their answers, or never will: what became of the message?"""
@@ -300,8 +307,11 @@ class Settler:
         parts = len(ids)
         failure = flight.failure
         if failure is not None and failure.disposition in _LASTING:
+            if failure.doubtful:
+                self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
+            kind = "u" if failure.doubtful or flight.message.doubtful else "f"
             outcome = self._elsewhere(flight, failure, now) or Outcome(
-                _end(flight), now, ids, failure.code, failure.text or "refused by the operator", parts
+                kind, now, ids, failure.code, failure.text or "refused by the operator", parts
             )
         elif flight.in_doubt and "" in ids and self.classes.in_doubt(flight.message.class_) == "report":
             self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
@@ -383,11 +393,6 @@ class Settler:
             return flight.queue.slot.lane.carrier.count(flight.message.text)
         except SMPPError:
             return 1
-
-
-def _end(flight: Flight) -> str:
-    """The kind of outcome of what is refused for good: an earlier attempt may have been accepted for all that."""
-    return "u" if flight.message.doubtful else "f"
 
 
 def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:

@@ -19,10 +19,10 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from gateway.consumers import commit, fetch
 from gateway.dispatch import Dispatcher
-from gateway.flight import SPAN, Queue
+from gateway.flight import Queue
 from gateway.inbox import Inbox
 from gateway.lane import Lane, Slot
-from gateway.ledger import Ledger
+from gateway.ledger import BLOCK, Ledger
 from gateway.model import TrafficClass
 from gateway.publisher import Publisher
 from ratelimit.lease import Lease
@@ -74,6 +74,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self.leases: dict[str, Lease] = {}
         """Of the lanes of which this process has ever had a slot."""
         self._queues: dict[TopicPartition, Queue] = {}
+        self._unbounded: set[TopicPartition] = set()
+        """Queues of which it is not known yet how much is in doubt, see `_bound`."""
         self._ready = asyncio.Event()
         """Cleared between revoke and assign: what is fetched then is fetched again."""
         self._commit_now = asyncio.Event()
@@ -109,6 +111,9 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self._ready.set()
 
     async def _assign(self, assigned: set[TopicPartition]) -> None:
+        self._unbounded.clear()
+        # Partitions that were added to a topic are slots once the configuration says so: each is a bind.
+        assigned = {tp for tp in assigned if tp.partition < self._lanes[self._topics[tp.topic][0]].config.slots}
         for tp in [tp for tp in self._queues if tp not in assigned]:
             del self._queues[tp]
         kept = {self._slot_of(tp) for tp in assigned}
@@ -133,6 +138,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         for name, lane in self._lanes.items():
             lane.share(owned[name], now)
             lane.taken_over(now)
+            if not owned[name]:  # nobody here says so any more, turn by turn
+                lane.lease.want(0)
             if owned[name] and name not in self.leases:
                 if name not in used and await self._is_new(name):
                     lane.lease.first_use()
@@ -159,12 +166,16 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 log.warning("fetch: %s", error or type(error).__name__)
                 await asyncio.sleep(0.2)
                 continue
+            if self._unbounded and self._ready.is_set():
+                await self._bound()
             if not self._ready.is_set():
                 continue
             for tp, records in fetched.items():
                 queue = self._queues.get(tp)
                 if queue is None or not queue.owned:
                     continue
+                if records[0].offset < queue.progress.end:
+                    await self._begin_again(queue)
                 queue.progress.begin([record.offset for record in records])
                 queue.records.extend(records)
             if fetched:
@@ -254,28 +265,56 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             queue = self._queues[tp] = Queue(tp, slot, class_)
             slot.queue(queue)
         committed = await self._consumer.committed(tp)
-        found = await self._dispatcher.acquire(queue, committed or 0)
+        found = await self._dispatcher.acquire(queue, committed or 0, committed + slot.lane.span if committed else -1)
         queue.recovered = found.outcomes
-        queue.recover_before = found.intent
-        queue.unsure = committed is not None and not found.known
-        if queue.unsure:
-            queue.recover_before = committed + SPAN
-            slot.lane.meter.ledgers_lost += 1
-            log.critical(
-                "the ledger of a queue is lost: up to %d messages may have been written, their class decides queue=%s",
-                *(SPAN, queue.name),
-            )
+        queue.recover_before = queue.entry.intent = found.intent
+        queue.unsure = found.lost
+        if found.lost or (found.intent > 0 and not committed):
+            self._unbounded.add(tp)
         elif found.intent > (committed or 0):
             log.warning(
                 "recovering queue=%s committed=%d intent=%d known_outcomes=%d",
-                *(queue.name, committed or 0, found.intent, len(found.outcomes)),
+                *(queue.name, committed, found.intent, len(found.outcomes)),
             )
-        queue.entry.intent = queue.recover_before
         queue.owned = True
-        used = found.known or committed is not None
+        used = found.known or bool(committed)
         if starts:
             slot.port.start(_UNBIND_S if used else 0.0)
         return used
+
+    async def _bound(self) -> None:
+        """Say of queues whose ledger is lost, or of another topic, what is in doubt: before any of their records is admitted.
+
+        An earlier owner has written nothing that was not in the topic when the queue became ours.
+        """
+        for tp in list(self._unbounded):
+            end = self._consumer.highwater(tp)
+            queue = self._queues[tp]
+            if end is None or end < queue.committed:  # not fetched yet; or of a leader that does not know its end yet
+                continue
+            self._unbounded.discard(tp)
+            if queue.unsure:
+                queue.slot.lane.meter.ledgers_lost += 1
+                log.critical(
+                    "the ledger of a queue is lost: up to %d messages may have been written, their class decides queue=%s",
+                    *(min(queue.recover_before, end) - queue.committed, queue.name),
+                )
+            elif queue.recover_before > end:
+                log.critical(
+                    "a topic was made anew, what the ledger says of the old one is forgotten queue=%s", queue.name
+                )
+                await self._ledger.trim([(queue.name, 0, queue.recover_before + BLOCK)])
+                queue.recovered = {}
+                end = 0
+            queue.recover_before = queue.entry.intent = min(queue.recover_before, end)
+            self._dispatcher.tell(queue)
+
+    async def _begin_again(self, queue: Queue) -> None:
+        """A topic is shorter than what was read of it: its queue is as new for the worker that comes after this one."""
+        log.critical("a topic was made anew, its queue begins again, and so does this worker queue=%s", queue.name)
+        await self._ledger.forget(queue.name)
+        await commit(self._consumer, {queue.tp: 0})
+        raise RuntimeError(f"{queue.name} was made anew")
 
     async def _is_new(self, lane: str) -> bool:
         """Whether nothing was ever committed for a lane, in any process: then nobody can hold a share of its rate."""
@@ -309,7 +348,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             high = min(high, _LEAST)
         wanting = []
         for tp, queue in self._queues.items():
-            if queue.progress.position - queue.committed > SPAN // 2:
+            if queue.progress.position - queue.committed > queue.slot.lane.span // 2:
                 self._commit_now.set()
             if len(queue.records) < high:
                 wanting.append(tp)

@@ -20,6 +20,8 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from gateway.log import ALWAYS
+
 log = logging.getLogger("gateway.supervise")
 
 _STDIN = 0
@@ -115,20 +117,17 @@ class Supervisor:
     async def _keep(self, index: int) -> None:
         loop = asyncio.get_running_loop()
         while not self.stopping:
-            # A session of its own: Ctrl-C reaches the parent alone, and the workers by it.
-            process = await asyncio.create_subprocess_exec(*self._command(index), stdin=PIPE, start_new_session=True)
             started = loop.time()
-            self._running[index] = process, started
-            if self.stopping:  # while it was being started
-                _close(process)
+            try:
+                code = await self._live(index)
+            except OSError as error:
+                # No memory, no process to be had, no interpreter while it is upgraded: that passes.
+                code, ending = 1, f"reason={str(error)!r}"
             else:
-                log.info("worker=%d started pid=%d", index, process.pid)
-            code = await process.wait()
-            _close(process)
-            del self._running[index]
+                ending = _ending(code)
             if self.stopping:
                 self._code = self._code or int(code != 0)
-                log.info("worker=%d ended %s", index, _ending(code))
+                log.info("worker=%d ended %s", index, ending)
                 break
             if code == 0:
                 await self._until_wanted(index)
@@ -137,17 +136,31 @@ class Supervisor:
             others_s = max((now - start for _, start in self._running.values()), default=0.0)
             pause = self._restarts.ended(index, now - started, others_s, killed=code == -signal.SIGKILL)
             if pause is None:
-                log.critical("worker=%d ended %s again and none comes up: giving up", index, _ending(code))
+                log.critical("worker=%d ended %s again and none comes up: giving up", index, ending)
                 self._code = 2 if code == 2 else 1  # 2: a person has to mend the configuration, or free a port
                 self.stop()
                 break
-            log.error("worker=%d ended %s, starts again in %g s", index, _ending(code), pause)
+            log.error("worker=%d ended %s, starts again in %g s", index, ending, pause, extra=ALWAYS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
 
+    async def _live(self, index: int) -> int:
+        """Start a worker, and return its exit code when it has ended."""
+        # A session of its own: Ctrl-C reaches the parent alone, and the workers by it.
+        process = await asyncio.create_subprocess_exec(*self._command(index), stdin=PIPE, start_new_session=True)
+        self._running[index] = process, asyncio.get_running_loop().time()
+        if self.stopping:  # while it was being started
+            _close(process)
+        else:
+            log.info("worker=%d started pid=%d", index, process.pid)
+        code = await process.wait()
+        _close(process)
+        del self._running[index]
+        return code
+
     async def _until_wanted(self, index: int) -> None:
-        log.warning("worker=%d was drained, stays down until a reload", index)
+        log.warning("worker=%d was drained, stays down until a reload", index, extra=ALWAYS)
         self._drained[index] = wanted = asyncio.Event()
         if len(self._drained) == self._workers:
             log.info("stopping: every worker was drained")
@@ -209,4 +222,9 @@ def _close(process: Process) -> None:
 
 
 def _ending(code: int) -> str:
-    return f"code={code}" if code >= 0 else f"signal={signal.Signals(-code).name}"
+    if code >= 0:
+        return f"code={code}"
+    try:
+        return f"signal={signal.Signals(-code).name}"
+    except ValueError:  # those for real time have no names
+        return f"signal={-code}"

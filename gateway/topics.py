@@ -11,7 +11,6 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 import gateway.aiokafka_on_uvloop  # noqa: F401 - for every client that is made here
 from gateway.config import Config, Kafka
-from gateway.errors import GatewayError
 
 _BATCH_OCTETS = 900_000
 """Below the million that a broker takes by default (`message.max.bytes`)."""
@@ -20,6 +19,8 @@ _JOB_OCTETS = 8_388_608
 _KEPT_MS = 30 * 86_400_000
 """Of jobs, and of messages that wait for a lane or a time: longer than anybody's patience with an operator that is away."""
 _TOPIC_EXISTS = 36
+LANES = "lanes"
+"""The stage that reads the topics of lanes."""
 
 
 def connection(kafka: Kafka) -> dict[str, Any]:
@@ -104,16 +105,3 @@ def _settings(kafka: Kafka, name: str) -> dict[str, str]:
     if name.startswith((f"{kafka.prefix}.lane.", f"{kafka.prefix}.delay.")):
         return {"retention.ms": str(_KEPT_MS)}
     return {}
-
-
-async def check(config: Config, kafka_producer: AIOKafkaProducer) -> None:
-    """Refuse to run on topics that do not fit the configuration: a slot without its partition would starve unseen."""
-    wrong = []
-    for name, partitions in config.topics().items():
-        found = len(await kafka_producer.partitions_for(name))
-        if name.startswith(f"{config.kafka.prefix}.lane.") and found != partitions:
-            wrong.append(f"{name} has {found} partitions, the lane has {partitions} binds")
-        elif name.startswith(f"{config.kafka.prefix}.delay.") and found < partitions:
-            wrong.append(f"{name} has {found} partitions, kafka.delay_partitions says {partitions}")
-    if wrong:
-        raise GatewayError("topics do not fit the configuration: " + "; ".join(wrong))

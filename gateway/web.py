@@ -22,6 +22,7 @@ from gateway import status
 from gateway.admin import Ask, Key
 from gateway.config import Admin
 from gateway.errors import StoreUnavailable
+from gateway.log import ALWAYS
 from gateway.metrics.collect import WorkerCollector
 from gateway.metrics.machinery import Backlog, LoopLag
 
@@ -56,7 +57,7 @@ class AdminServer:
     """`/metrics` for Prometheus, `/lanes` for `recado top`; `/healthz` says that it has started and runs, `/readyz` that it
     carries messages: until then, and while it cannot, why not.
 
-    `drain` stops the process as SIGTERM does.
+    `drain` stops the process as SIGTERM does, but for a signal that comes before or after it: that is not the second.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class AdminServer:
         admin: Admin,
         worker: Worker,
         *,
-        drain: Callable[[], None] = lambda: signal.raise_signal(signal.SIGTERM),
+        drain: Callable[[], None] = lambda: signal.raise_signal(signal.SIGQUIT),
     ) -> None:
         self._admin = admin
         self._worker = worker
@@ -92,8 +93,10 @@ class AdminServer:
                 web.post(f"/lanes/{{lane}}/{pause}", self._guarded(self._pause_lane)),
                 web.post("/lanes/{lane}/rate", self._guarded(self._rate)),
                 web.post(f"/templates/{{lane}}/{{name}}/{{language}}/{pause}", self._guarded(self._pause_template)),
-                # Who publishes without a tenant has an empty one.
-                web.post(f"/campaigns/{{tenant:[^/]*}}/{{campaign}}/{pause}", self._guarded(self._pause_campaign)),
+                # Who publishes without a tenant has an empty one; without a pattern a name may have no braces.
+                web.post(
+                    f"/campaigns/{{tenant:[^/]*}}/{{campaign:[^/]+}}/{pause}", self._guarded(self._pause_campaign)
+                ),
                 web.post("/drain", self._guarded(self._stop)),
             ]
         )
@@ -141,21 +144,23 @@ class AdminServer:
     # Doing.
 
     async def _pause_lane(self, request: web.Request) -> None:
-        await self._pause(request, "lane", self._lane(request))
+        await self._pause(request, "lane", request.match_info["lane"])
 
     async def _pause_template(self, request: web.Request) -> None:
         path = request.match_info
-        await self._pause(request, "template", self._lane(request), path["name"], path["language"])
+        await self._pause(request, "template", path["lane"], path["name"], path["language"])
 
     async def _pause_campaign(self, request: web.Request) -> None:
         await self._pause(request, "campaign", request.match_info["tenant"], request.match_info["campaign"])
 
     async def _pause(self, request: web.Request, *key: str) -> None:
-        asked = self._worker.controls.asked
-        if request.match_info["what"] == "resume":
-            await self._ask(key, None)
-        elif key not in asked:  # asked twice, it still counts from the first time
-            await self._ask(key, Ask(time.time()))
+        known = self._worker.controls.asked.get(key)
+        resumed = request.match_info["what"] == "resume"
+        # What was paused of a lane that is gone since can still be resumed.
+        if key[0] != "campaign" and not (resumed and known):
+            self._lane(request)
+        # Asked twice, it still counts from the first time; and it is written again, since others may have taken it back.
+        await self._ask(key, None if resumed else known or Ask(time.time()))
 
     async def _rate(self, request: web.Request) -> None:
         lane = self._lane(request)
@@ -205,7 +210,14 @@ class AdminServer:
                 code, result = 200, "done"
             name = request.path.rpartition("/")[2]
             self._worker.controls.counts[name, "done" if code == 200 else "refused"] += 1
-            log.warning("action path=%s remote=%s status=%d result=%r", request.raw_path, request.remote, code, result)
+            log.warning(
+                "action path=%s remote=%s status=%d result=%r",
+                request.raw_path,
+                request.remote,
+                code,
+                result,
+                extra=None if code in (401, 403) else ALWAYS,  # who has no token could fill a disk
+            )
             headers = {"WWW-Authenticate": "Bearer"} if code == 401 else None
             return web.Response(status=code, text=f"{result}\n", headers=headers)
 

@@ -187,26 +187,38 @@ def topics(
 ) -> None:
     """List the topics that a configuration needs, and which of them are there.
 
-    Exit code 1 if one is missing or does not fit. Nothing is ever changed or deleted.
+    Exit code 1 if one is missing or does not fit. No topic is ever changed or deleted; of lanes' topics that it makes it has the
+    store forget what it knows of older ones of the same names.
     """
     import uvloop
 
     from gateway import inventory, log
     from gateway import topics as kafka
     from gateway.cli import mistakes, tables
+    from gateway.errors import StoreUnavailable
 
     loaded = mistakes.load(config)
     log.setup("WARNING")
     outcome: dict[str, str] = {}
     with mistakes.explained(loaded):
-        if create:
+        there = uvloop.run(inventory.existing(loaded))
+        missing = [topic.name for topic in inventory.compare(loaded, there) if not topic.found]
+        if create and missing:
+            try:
+                uvloop.run(inventory.forget_lanes(loaded, missing))
+            except StoreUnavailable as error:
+                say(f"warning: the store is not asked whether it knows older topics of these names: {error}")
             outcome = uvloop.run(kafka.create(loaded))
-        found = inventory.compare(loaded, uvloop.run(inventory.existing(loaded)))
+            there = uvloop.run(inventory.existing(loaded))
+        found = inventory.compare(loaded, there)
+        stranded = uvloop.run(inventory.stranded(loaded, there))
     created = {name for name, what in outcome.items() if what == "created"}
     console().print(tables.inventory(found, created))
     for name, what in outcome.items():
         if what.startswith("error"):
             say(f"{name}: {what}")
+    for name, count in stranded.items():
+        say(f"warning: {count} messages wait in {name}, which the configuration has no more: nobody reads them")
     if any(topic.fault for topic in found):
         raise typer.Exit(1)
 
@@ -240,7 +252,8 @@ def send(
 
     Bad rows are listed by their line and left out. Correct them and send
     the whole file again with the same --job-id: those who have got it are
-    recognised.
+    recognised, by their `message_id` or, without one, by their line. So
+    neither delete nor sort rows that have none.
     """
     from gateway.cli import mistakes
     from gateway.cli import send as sending

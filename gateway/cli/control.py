@@ -16,6 +16,7 @@ from typing import Any
 from gateway.cli.terminal import fail, say
 from gateway.config import Config, load
 from gateway.errors import ConfigError
+from gateway.log import ALWAYS
 
 log = logging.getLogger("gateway.cli")
 
@@ -46,7 +47,7 @@ def supervise(file: Path, workers: int, *logging_as: str) -> int:
             load(file)
         except ConfigError as error:
             for problem in error.problems:
-                log.error("the changed configuration is refused: %s", problem)
+                log.error("the changed configuration is refused: %s", problem, extra=ALWAYS)
             return False
         return True
 

@@ -76,7 +76,10 @@ def wanted(numbers: Sequence[int], topic: str, reason: str, since_h: float) -> W
         re.compile(reason)
     except re.error as error:
         fail(f"--reason is no regular expression: {error}", 2)
-    since = datetime.now(UTC) - timedelta(hours=since_h) if since_h else None
+    try:
+        since = datetime.now(UTC) - timedelta(hours=since_h) if since_h else None
+    except (OverflowError, ValueError):
+        fail(f"--since {since_h:g}: there is no time so many hours ago", 2)
     return Wanted(offsets=frozenset(numbers), topic=topic, reason=reason, since=since)
 
 
@@ -117,13 +120,17 @@ async def show(config: Config, wanted: Wanted, values: bool, as_json: bool) -> b
 
 
 async def send(config: Config, letters: Sequence[Letter], to_jobs: bool) -> bool:
-    """Produce them again; True when Kafka has all."""
+    """Produce them again; True when Kafka has all. Ends the command before the first if one has no place any more."""
+    jobs = config.kafka.jobs_topic
+    found = await inventory.require(config, jobs)
+    where = (jobs, found[jobs]) if to_jobs else None
+    gone = [f"{topic}:{partition}" for topic, partition in batches(letters, where) if partition >= found.get(topic, 0)]
+    if gone:
+        fail(f"there is no {', '.join(gone)}: leave those letters out, or send them --to-jobs if they are jobs")
     producer = topics.producer(config.kafka)
     await producer.start()
     try:
         outbox = Outbox(producer)
-        jobs = config.kafka.jobs_topic
-        where = (jobs, await outbox.partitions(jobs)) if to_jobs else None
         for start in range(0, len(letters), _BATCH):
             await outbox.send(batches(letters[start : start + _BATCH], where))
     finally:
@@ -135,8 +142,7 @@ async def read(config: Config, wanted: Wanted) -> list[Letter]:
     """Read the dead-letter topic from its beginning to where it ends now."""
     log.setup("WARNING")
     topic = config.kafka.dead_topic
-    if topic not in await inventory.existing(config):
-        fail(f"there is no topic {topic}: recado topics --create --config …")
+    await inventory.require(config, topic)
     tp = TopicPartition(topic, 0)
     found = []
     consumer = AIOKafkaConsumer(

@@ -8,7 +8,7 @@ import sys
 import msgspec
 import typer
 
-from gateway import follow, log
+from gateway import follow, inventory, log
 from gateway.cli.terminal import console, say
 from gateway.config import Config
 from gateway.model import EventStatus, decode_event
@@ -27,8 +27,9 @@ _COLOURS = {
 
 
 async def show(config: Config, wanted: follow.Filter, begin: follow.Begin, as_json: bool) -> None:
-    """Print what is wanted until cancelled. Raises aiokafka's `KafkaError` if the brokers cannot be reached."""
+    """Print what is wanted until cancelled. Raises `GatewayError` without the topic, aiokafka's `KafkaError` without a broker."""
     log.setup("WARNING")
+    await inventory.require(config, config.kafka.events_topic)
     screen = console()
     coloured = screen.is_terminal and not screen.no_color
     async with contextlib.aclosing(follow.follow(config.kafka, [config.kafka.events_topic], begin)) as batches:

@@ -17,11 +17,16 @@ Config = Annotated[
 ]
 Urls = Annotated[
     list[str] | None,
-    typer.Option("--url", metavar="URL", help="Of an admin port, http://127.0.0.1:9464; may be repeated."),
+    typer.Option(
+        "--url",
+        metavar="URL",
+        callback=lambda urls: urls and [url.rstrip("/") for url in urls],
+        help="Of an admin port, http://127.0.0.1:9464; may be repeated.",
+    ),
 ]
 Lane = Annotated[str | None, typer.Argument(metavar="LANE", show_default=False)]
 Campaign = Annotated[str | None, typer.Option(help="Only this campaign, on all lanes; without a LANE.")]
-Tenant = Annotated[str, typer.Option(help="Whose campaign it is; without, that of no tenant.")]
+Tenant = Annotated[str, typer.Option(help="Whose --campaign it is; without, that of no tenant.")]
 Template = Annotated[
     str | None, typer.Option(metavar="NAME/LANGUAGE", help="Only this template of the lane, such as otp/es_CO.")
 ]
@@ -176,8 +181,9 @@ def _subject(lane: str | None, campaign: str | None, tenant: str, template: str 
     from urllib.parse import quote
 
     name, _, language = (template or "").rpartition("/")
-    if bool(lane) == bool(campaign) or (template is not None and not (lane and name and language)):
-        fail("name a LANE, a LANE and a --template NAME/LANGUAGE, or a --campaign", 2)
+    stray = (template is not None and not (lane and name and language)) or (tenant and not campaign)
+    if bool(lane) == bool(campaign) or stray:
+        fail("name a LANE, a LANE and a --template NAME/LANGUAGE, or a --campaign and perhaps its --tenant", 2)
     if campaign:
         whose = f"tenant {tenant}" if tenant else "no tenant"
         return f"/campaigns/{quote(tenant, safe='')}/{quote(campaign, safe='')}", f"campaign {campaign} of {whose}"

@@ -29,11 +29,16 @@ def form(job_id: str, text: str, **fields: str) -> Job | None:
         return None
     if not job_id or not text:
         fail("--job-id and --text go together", 2)
+    if len(job_id) > campaign.MAX_JOB_ID:
+        fail(
+            f"--job-id has {len(job_id)} characters, at most {campaign.MAX_JOB_ID} fit: jobs and messages add a number",
+            2,
+        )
     try:
         Template(text)
-        # The jobs get numbers behind their id, and recipients of their own.
-        longest = given | {"text": text, "job_id": f"{job_id}-00000", "recipients": [{"to": ""}]}
-        return msgspec.structs.replace(msgspec.convert(longest, Job), job_id=job_id, recipients=[])
+        # The jobs get recipients of their own.
+        shared = given | {"text": text, "job_id": job_id, "recipients": [{"to": ""}]}
+        return msgspec.structs.replace(msgspec.convert(shared, Job), recipients=[])
     except (InvalidJob, msgspec.ValidationError) as error:
         fail(str(error), 2)
 
@@ -81,14 +86,13 @@ def _publish(config: Config, jobs: Iterable[Job], meter: Meter) -> None:
         if not interrupted and not meter.done:
             raise
         say(f"recado: {'interrupted' if interrupted else reason(error)}")
-        say(f"published {meter.done:,} messages; send the file again with the same --job-id: those are recognised")
+        say(f"published {meter.done:,} messages; send the same file with the same --job-id: those are recognised")
         raise typer.Exit(INTERRUPTED if interrupted else 1) from None
 
 
 async def _to_kafka(config: Config, jobs: Iterable[Job], meter: Meter) -> None:
     topic = config.kafka.jobs_topic
-    if topic not in await inventory.existing(config):
-        fail(f"there is no topic {topic}: recado topics --create --config …")
+    await inventory.require(config, topic)
     producer = topics.producer(config.kafka)
     try:
         await producer.start()

@@ -69,7 +69,7 @@ async def statuses(urls: Sequence[str], ours: Deployment | None) -> dict[str, Wo
 async def act(urls: Sequence[str], ours: Deployment | None, path: str) -> bool:
     """Have one gateway do something, which all of its deployment then do; True. Raises `Unreachable` or `Denied`.
 
-    Of those of a configuration it is the first that answers: a token is for nobody else who listens there.
+    It is the first that answers, of those named or of a configuration: a token is for nobody else who listens there.
     """
     if not urls:
         found = await statuses(urls, ours)
@@ -78,15 +78,19 @@ async def act(urls: Sequence[str], ours: Deployment | None, path: str) -> bool:
             raise Unreachable("; ".join(map(str, found.values())))
     token = os.environ.get(TOKEN, "") or (ours.admin.token.reveal() if ours else "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    silent = []
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-        try:
-            async with session.post(URL(urls[0] + path, encoded=True), headers=headers) as response:
-                said = (await response.text()).strip()
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(f"no gateway answers at {urls[0]}") from error
-    if response.status != 200:
-        raise Denied(said or f"HTTP {response.status}")
-    return True
+        for url in urls:
+            try:
+                async with session.post(URL(url + path, encoded=True), headers=headers) as response:
+                    said = (await response.text()).strip()
+            except (aiohttp.ClientError, OSError, ValueError):
+                silent.append(f"no gateway answers at {url}")
+                continue
+            if response.status != 200:
+                raise Denied(said or f"HTTP {response.status}")
+            return True
+    raise Unreachable("; ".join(silent))
 
 
 def deployment_of(config: Path | None, urls: Sequence[str] | None) -> Deployment | None:

@@ -82,7 +82,7 @@ class WorkerCollector(Collector):
         yield "recado_store_away", (), worker.store_away
         for error, count in worker.outbox.failures.items():
             yield "recado_kafka_failures", (error,), count
-        yield "recado_kafka_away", (), worker.outbox.away
+        yield "recado_kafka_away", (), bool(worker.outbox.away)
         for (action, result), count in worker.controls.counts.items():
             yield "recado_actions", (action, result), count
         for name, shared in worker.lanes.items():

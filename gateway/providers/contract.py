@@ -11,9 +11,14 @@ from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.errors import Disposition, GatewayError
 from gateway.model import EventStatus, Inbound, Message
+
+_MOST_CODE = 64
+_MOST_TEXT = 500
+"""Characters: a record must fit into a batch, whatever a provider says."""
 
 
 class Scope(StrEnum):
@@ -45,6 +50,19 @@ class Failure(Struct, frozen=True):
     """Of the message in all, after which it has failed; 0 where only the lane has a limit."""
     doubtful: bool = False
     """It may have been accepted for all that: it can be sent again on this lane, and nowhere else."""
+
+
+def encodable(text: str) -> str:
+    """Return a text without the surrogates as which octets that are no UTF-8 are read: neither store nor Kafka takes them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def storable(failure: Failure) -> Failure:
+    """Return a failure with words that fit into a record; mostly the same one."""
+    code, text = encodable(failure.code[:_MOST_CODE]), encodable(failure.text[:_MOST_TEXT])
+    if code == failure.code and text == failure.text:
+        return failure
+    return replace(failure, code=code, text=text)
 
 
 PUT_BACK = Failure(Disposition.THROTTLED, "put-back", after=0.0)
@@ -129,6 +147,8 @@ class Change(Struct, frozen=True):
     detail: str = ""
     account: str = ""
     """Of whom the provider says it, by an id of its own, where one address hears of several accounts."""
+    at: float = 0.0
+    """Unix seconds, when the provider says that it was, where it does: what comes late, or again, is older than it looks."""
 
 
 class Reading(Struct):
@@ -157,7 +177,10 @@ class Unsigned(GatewayError):
 
 
 class Provider(Protocol):
-    """What `gateway/providers/*.py` implement; one instance serves one lane and holds its settings and secrets."""
+    """What `gateway/providers/*.py` implement; one instance serves one lane and holds its settings and secrets.
+
+    Where callbacks may carry our reference and not the id that `read` returned, an attribute `by_reference` says so.
+    """
 
     idempotent: bool
     """Sending a message again cannot reach the person twice, at any attempt: what is UNKNOWN is tried again, after a while."""

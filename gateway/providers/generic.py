@@ -39,6 +39,8 @@ class Generic:
         self._callbacks = callbacks
         status = vendor.callback.status if vendor.callback else None
         self._by_own_id = status is not None and not status.reference
+        # Where an answer is counted a message has several results, and so several ids.
+        self.by_reference = status is not None and bool(status.reference and (not status.id or vendor.reply.count))
 
     def call(self, messages: Sequence[Message], token: str, now: float) -> Call:
         """Build one request; raises `Unsendable`, and `ValueError` for messages that are not of one `group`."""

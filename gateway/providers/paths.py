@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.errors import GatewayError
+from gateway.providers.contract import encodable
 
 
 class Malformed(GatewayError):
@@ -74,7 +75,8 @@ class Path:
         return text_of(self._find(document))
 
     def _header(self, document: Document) -> Any:
-        return document.headers.get(self._name)
+        value = document.headers.get(self._name)
+        return None if value is None else encodable(value)
 
     def _parameter(self, document: Document) -> Any:
         return document.query.get(self._name)

@@ -122,6 +122,7 @@ class Vonage(Keyed):
 
     idempotent = False
     batch = 1
+    by_reference = True  # the receipts of all parts but the first have ids that we do not keep
 
     def __init__(self, settings: VonageSettings) -> None:
         self._settings = settings

@@ -17,7 +17,7 @@ Meta keeps it from us, their business-scoped id (in `data.user_id` in any case);
 | opt_out, opt_in | what Meta says of it | category |
 | unsupported | | type, code |
 
-What concerns no single message comes out as `Change`, with the id of the business account that Meta said it of:
+What concerns no single message comes out as `Change`, with the id of the business account that Meta said it of, and when:
 
 | subject | what | value (detail) |
 |---|---|---|
@@ -65,6 +65,8 @@ _STATUSES: Mapping[str, EventStatus] = {
 }
 _MEDIA = frozenset({"image", "video", "audio", "document", "sticker"})
 _DIGITS = re.compile(r"[0-9]{1,11}")
+_TIME = re.compile(rb'"?([0-9]{10})([0-9]{3})?"?')
+"""Of an entry: in other products of Meta it has milliseconds."""
 
 
 def read(body: bytes, failure_of: FailureOf) -> Reading:
@@ -83,8 +85,7 @@ def read(body: bytes, failure_of: FailureOf) -> Reading:
                 if name in {"messages", "user_preferences"}:
                     _read_messages(wire.decode_messages(update.value), reading, failure_of)
                 elif (reader := _READERS.get(name)) is not None:
-                    changes = reader(update.value, entry.id)
-                    reading.changes += [msgspec.structs.replace(change, account=entry.id) for change in changes]
+                    reading.changes += [_of_entry(change, entry) for change in reader(update.value, entry.id)]
                 else:
                     reading.unknown.append(f"field:{name[:64]}")
             except (ValueError, RecursionError):
@@ -115,6 +116,11 @@ def display_number(text: str | None) -> str:
     """Return a number as people write it (`+1 555-078-3881`) in E.164; empty for none."""
     digits = re.sub(r"[^0-9]", "", text or "")
     return f"+{digits}" if digits else ""
+
+
+def _of_entry(change: Change, entry: wire.Entry) -> Change:
+    time = _TIME.fullmatch(bytes(entry.time))
+    return msgspec.structs.replace(change, account=entry.id, at=float(time[1]) if time else 0.0)
 
 
 def _read_messages(value: wire.Messages, reading: Reading, failure_of: FailureOf) -> None:

@@ -16,6 +16,8 @@ class Update(Struct):
 
 class Entry(Struct):
     id: str = ""
+    time: Raw = Raw()
+    """Unix seconds, of when what it says came to be: the same when it is said again."""
     changes: list[Update] = []
 
 

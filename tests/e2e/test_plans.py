@@ -59,7 +59,7 @@ async def test_the_next_step_follows_a_refusal_and_a_callback_that_says_failed(s
     async with three_channels(stage) as site:
         refused, failed, fine = people("refused", COUNT), people("failed", COUNT, 100), people("fine", COUNT, 200)
         script = site.meta.end.script
-        script.behaviour = Behaviour(sent_s=0.05, rejected={to[1:]: "131026" for to in refused.values()})
+        script.behaviour = Behaviour(sent_s=0.5, rejected={to[1:]: "131026" for to in refused.values()})
         await site.stage.publish(reminder("refused", refused.values(), fallback=[SMS]))
         await site.stage.publish(reminder("fine", fine.values(), fallback=[SMS]))
         await site.tally.until_ended([*refused, *fine])

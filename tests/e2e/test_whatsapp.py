@@ -29,7 +29,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_templates_are_sent_delivered_and_read(stage: Stages) -> None:
     """Each is sent once with what is the person's own, and its events come in their order."""
-    behaviour = Behaviour(delivered_s=1.0, read_s=0.05, read_ratio=1.0)
+    behaviour = Behaviour(delivered_s=1.0, read_s=1.0, read_ratio=1.0)
     async with on_whatsapp(stage, behaviour, limit=2000) as meta, meta.site.worker():
         site = meta.site
         sent = people("j", 200)

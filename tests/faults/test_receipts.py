@@ -56,3 +56,20 @@ async def test_a_kill_before_receipts_are_answered_loses_none(stage: Stages, sto
         await site.until(lambda: account.counts.settled == 300)
         gateway.assert_clean_log()
     assert site.tally.counts()[EventStatus.ORPHAN] == 0
+
+
+async def test_a_long_message_of_which_a_kill_left_one_answer_is_delivered(stage: Stages) -> None:
+    """The part that was answered has its row, the other its doubt: their receipts tell of one each, and so of the whole."""
+    account = Account("alpha", PASSWORD, Behaviour(latency_s=1.0, receipt_delay_s=4))
+    async with (
+        Simulator([account]) as smsc,
+        stage(lanes={"alpha": lane(smsc.port, window=1)}, receipts={"early_limit_s": 2}) as site,
+        site.process() as gateway,
+    ):
+        await site.publish(job("a", people("a", 1).values(), text="a" * 300))
+        await site.until(lambda: account.counts.accepted == 2)  # the first was answered: the window is one
+        gateway.kill()
+        gateway.start()
+        await site.tally.until(lambda: EventStatus.DELIVERED in site.tally.statuses["a:0"])
+        assert site.tally.of("a:0")[-1].parts_done == 2
+    assert account.counts.duplicates == 0

@@ -80,6 +80,12 @@ def test_a_line_of_json_is_a_recipient_or_a_whole_job() -> None:
     ]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    """Its recipient would be left out."""
+    line = b'{"to": "+573001234567"}'
+    assert list(read_jsonl([b"\xef\xbb\xbf" + line, line])) == [Row(n, Recipient("+573001234567")) for n in (1, 2)]
+
+
 @pytest.mark.parametrize(
     "line",
     [b"{", b"[]", b'{"too": 1}', b'{"to": 57}', b'{"recipients": []}', b'{"to": "\xff"}', b'{"to": "1", "x": 1}'],
@@ -137,6 +143,13 @@ def test_jobs_are_the_form_with_numbered_ids() -> None:
     made = list(jobs(recipients(5), FORM, 2))
     assert [(job.job_id, len(job.recipients)) for job in made] == [("nov-0001", 2), ("nov-0002", 2), ("nov-0003", 1)]
     assert {(job.text, job.tenant) for job in made} == {("Hola {nombre}", "banco")}
+
+
+def test_ids_made_of_the_longest_job_id_are_read() -> None:
+    """On whatever line: a job with one that is too long would be a dead letter as a whole."""
+    form = Job(job_id="j" * campaign.MAX_JOB_ID, text="x", recipients=[])
+    (job,) = jobs(iter([Row(999_999_999, Recipient("+573001234567"))]), form, 1)
+    assert decode_job(encode_job(job)) == job
 
 
 def test_a_recipient_without_a_form_is_refused() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
+from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from gateway import inventory
@@ -229,6 +230,18 @@ def test_run_refuses_topics_that_do_not_fit(site: Path) -> None:
     assert "has 2 partitions, the lane has 3 binds" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", ["run", "events"])
+def test_topics_that_are_missing_are_named_and_not_made(site: Path, namespace: str, command: str) -> None:
+    """A broker that makes what it is asked for would make them with its own partitions, and keep messages as it likes."""
+    done = recado(command, "-c", site)
+    assert (done.returncode, done.stdout) == (1, "")
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("recado: there is no topic ")
+    assert f"{namespace}.events" in told
+    assert told.endswith(": recado topics --create --config FILE")
+    assert recado("topics", "-c", site).stdout.count("missing") == 6
+
+
 # topics
 
 
@@ -245,13 +258,82 @@ def test_topics_are_listed_and_created(site: Path, namespace: str) -> None:
     assert recado("topics", "-c", site).returncode == 0
 
 
+async def test_what_the_ledger_knows_of_an_older_topic_is_forgotten(site: Path, namespace: str, store_url: str) -> None:
+    """Its outcomes would be told of other messages; where the topic is, its ledger is left alone."""
+    kept, gone = [f"{namespace}:q:{namespace}.lane.claro.bulk:{n}" for n in range(2)]
+    async with Redis.from_url(store_url) as redis:
+        for name in (kept, gone):
+            await redis.hset(name, mapping={"epoch": 1, "intent": 1})
+            await redis.hset(f"{name.replace(':q:', ':o:')}:0", "0", "[]")
+        await asyncio.to_thread(recado, "topics", "--create", "-c", site)
+        assert not await redis.exists(kept, gone)
+        await redis.hset(kept, mapping={"epoch": 1, "intent": 1})
+        await asyncio.to_thread(recado, "topics", "--create", "-c", site)
+        assert await redis.exists(kept)
+        await redis.delete(kept)
+
+
+def renamed(site: Path) -> Path:
+    """The configuration with another lane instead of its own."""
+    other = site.with_name("other.toml")
+    other.write_text(site.read_text().replace("claro", "old"))
+    return other
+
+
+async def test_what_nobody_reads_any_more_is_said(site: Path, broker: str, namespace: str, idempotence: bool) -> None:
+    """Of a lane that was removed, or of more fair queues than there are now; and not of what was read."""
+    old = f"{namespace}.lane.old.bulk"
+    await asyncio.to_thread(recado, "topics", "--create", "-c", site)
+    other = renamed(site)
+    await asyncio.to_thread(recado, "topics", "--create", "-c", other)
+    assert (await asyncio.to_thread(recado, "topics", "-c", site)).stderr == ""
+    async with AIOKafkaProducer(bootstrap_servers=broker, enable_idempotence=idempotence) as producer:
+        for _ in range(3):
+            await producer.send_and_wait(old, b"[]", partition=0)
+    told = await asyncio.to_thread(recado, "topics", "-c", site)
+    assert (told.returncode, told.stderr.split().count(old + ",")) == (0, 1)
+    assert "warning: 3 messages wait" in told.stderr
+
+
+def test_topics_are_made_without_the_store_too(tmp_path: Path, broker: str, namespace: str, idempotence: bool) -> None:
+    """It is said that nobody looked."""
+    created = recado("topics", "--create", "-c", write(tmp_path, broker, namespace, idempotence, "redis://127.0.0.1:1"))
+    assert (created.returncode, created.stdout.count("created")) == (0, 6)
+    assert "warning: the store is not asked" in created.stderr
+
+
+def faults(config: Path, partitions: int) -> dict[str, str]:
+    """Return what is wrong with topics that all have so many partitions."""
+    loaded = load(config)
+    found = dict.fromkeys(loaded.topics(), partitions)
+    return {topic.name: topic.fault for topic in inventory.compare(loaded, found) if topic.fault}
+
+
 def test_only_topics_of_lanes_need_their_exact_number_of_partitions(config: Path) -> None:
     """Slot i of a lane is partition i; the others may be grown as anybody likes."""
-    loaded = load(config)
-    found = dict.fromkeys(loaded.topics(), 7)
-    faults = {topic.name: topic.fault for topic in inventory.compare(loaded, found) if topic.fault}
-    assert faults.keys() == {"recado.lane.claro.bulk"}
-    assert "binds = 7" in faults["recado.lane.claro.bulk"]
+    found = faults(config, 7)
+    assert found.keys() == {"recado.lane.claro.bulk"}
+    assert "binds = 7" in found["recado.lane.claro.bulk"]
+    assert "anew" in found["recado.lane.claro.bulk"]
+
+
+def test_topics_that_are_too_small_are_told_with_how_they_grow(config: Path) -> None:
+    """What no worker would start on is no good inventory."""
+    config.write_text(config.read_text().replace("delay_partitions = 1", "delay_partitions = 4"))
+    found = faults(config, 1)
+    assert found.keys() == {"recado.lane.claro.bulk", "recado.delay.5"}
+    assert "kafka.delay_partitions says 4" in found["recado.delay.5"]
+    for name, partitions in (("recado.delay.5", 4), ("recado.lane.claro.bulk", 2)):
+        assert f"kafka-topics --alter --topic {name} --partitions {partitions}" in found[name]
+
+
+def test_run_refuses_what_the_inventory_faults(site: Path) -> None:
+    """Whoever looked at it before is not surprised."""
+    assert recado("topics", "--create", "-c", site).returncode == 0
+    site.write_text(site.read_text().replace("delay_partitions = 1", "delay_partitions = 4"))
+    for command in ("topics", "run"):
+        done = recado(command, "-c", site)
+        assert (done.returncode, "kafka.delay_partitions" in done.stdout + done.stderr) == (1, True)
 
 
 # send
@@ -317,7 +399,7 @@ def test_strict_publishes_nothing_if_a_row_is_bad(config: Path, people: Path) ->
         (["--job-id", "j", "--text", "Hola {"], "brace"),
         (["--job-id", "j", "--text", "x", "--tenant", "a b"], "tenant"),
         (["--job-id", "j", "--text", "x", "--expires-at", "tomorrow"], "expires_at"),
-        (["--job-id", "j" * 127, "--text", "x"], "job_id"),
+        (["--job-id", "j" * 119, "--text", "x"], "--job-id has 119 characters, at most 118 fit"),
     ],
 )
 def test_a_mistake_in_a_campaign_is_2_before_kafka_is_asked(

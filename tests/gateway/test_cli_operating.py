@@ -27,7 +27,7 @@ from gateway.cli.top import Found, sent
 from gateway.config import load
 from gateway.embedded import free_port
 from gateway.follow import follow
-from gateway.model import Dead
+from gateway.model import Dead, encode_dead
 from gateway.status import LaneStatus, QueueStatus, SlotStatus, WorkerStatus
 from tests.gateway.test_cli import write
 from tests.support.admin import TOKEN, Site, served
@@ -206,6 +206,15 @@ async def test_where_no_worker_of_a_configuration_answers_its_port_is_named(tmp_
         assert (done.returncode, done.stderr) == (1, f"recado: no gateway answers at http://127.0.0.1:{port}\n")
 
 
+async def test_a_slash_behind_a_url_is_none_of_the_path(store_url: str, namespace: str) -> None:
+    """Browsers and shells write it."""
+    async with served(store_url, namespace) as site:
+        done = await recado("lanes", "--url", f"{site.base}/")
+        assert (done.returncode, "andina" in done.stdout) == (0, True)
+        done = await recado("pause", "andina", "--url", f"{site.base}/", token=TOKEN)
+        assert (done.returncode, done.stderr) == (0, "recado: lane andina is paused\n")
+
+
 async def test_top_looks_again_and_again() -> None:
     """Below each other where there is no terminal."""
     async with served() as site:
@@ -247,6 +256,17 @@ async def test_what_is_paused_is_resumed(store_url: str, namespace: str) -> None
         assert (done.returncode, site.worker.controls.asked) == (0, {})
 
 
+async def test_of_several_urls_the_first_that_answers_is_asked(store_url: str, namespace: str) -> None:
+    """One gateway has all of its deployment pause; that another was drained is no reason not to."""
+    async with served(store_url, namespace) as site:
+        gone = f"http://127.0.0.1:{free_port()}"
+        done = await recado("pause", "andina", "--url", gone, "--url", site.base, token=TOKEN)
+        assert (done.returncode, done.stderr) == (0, "recado: lane andina is paused\n")
+    done = await recado("pause", "andina", "--url", gone, "--url", site.base, token=TOKEN)
+    told = f"recado: no gateway answers at {gone}; no gateway answers at {site.base}\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
 async def test_a_campaign_without_its_tenant_is_that_of_nobody(store_url: str, namespace: str) -> None:
     """Which is said: else somebody believes that a tenant's campaign stands still."""
     async with served(store_url, namespace) as site:
@@ -284,6 +304,8 @@ async def test_what_is_refused_is_told() -> None:
         ["--template", "a/b"],
         ["claro", "--template", "a"],
         ["--campaign", "x", "--template", "a/b"],
+        ["claro", "--tenant", "banco"],
+        ["claro", "--template", "a/b", "--tenant", "banco"],
     ],
 )
 def test_what_is_to_be_paused_has_to_be_one_thing(arguments: list[str]) -> None:
@@ -399,6 +421,31 @@ async def test_nothing_to_send_again_is_a_failure(site: Path) -> None:
     """A filter that fits nothing was a mistake."""
     done = await recado("dead", "replay", "-c", site, "--reason", "nothing", "--yes")
     assert (done.returncode, done.stderr) == (1, "recado: there is nothing to send again\n")
+
+
+@pytest.mark.parametrize(("topic", "partition"), [("{prefix}.lane.gone.bulk", 0), ("{prefix}.jobs", 9)])
+async def test_letters_whose_place_is_gone_are_not_sent_again(
+    site: Path, namespace: str, topic: str, partition: int
+) -> None:
+    """They are named, and the others wait with them; as jobs they have a place."""
+    await bury(site, b"first")
+    kafka, topic = load(site).kafka, topic.format(prefix=namespace)
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+        lost = encode_dead(a_letter(topic=topic, partition=partition).dead)
+        await producer.send_and_wait(kafka.dead_topic, lost)
+    done = await recado("dead", "replay", "-c", site, "--yes")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"recado: there is no {topic}:{partition}: ")
+    assert "--to-jobs" in done.stderr
+    done = await recado("dead", "replay", "-c", site, "--yes", "--to-jobs")
+    assert (done.returncode, done.stderr) == (0, "recado: 2 sent again\n")
+
+
+@pytest.mark.parametrize("hours", ["1e9", "1e300", "inf", "nan"])
+def test_a_time_before_all_times_is_2(tmp_path: Path, hours: str) -> None:
+    """It is no date."""
+    done = CliRunner().invoke(app, ["dead", "list", "-c", str(write(tmp_path)), "--since", hours])
+    assert (done.exit_code, "--since" in done.stderr) == (2, True)
 
 
 def test_a_reason_that_is_no_expression_is_2(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ DIGITS = "number:+15550783881"
 TEMPLATE = "template:payment_due/es_MX"
 HOUR = 3600.0
 NOW = 1_800_000_000.0
+UTILITY = "RATE_LIMITED_UTILITY_TEMPLATE_MESSAGING"
 CONTRACT = 100.0
 POLICY = Quality().policy
 
@@ -306,6 +307,47 @@ def test_the_later_fact_wins_in_any_order() -> None:
         for at, value in order:
             conditions.changed([Change(NUMBER, "quality", value)], OURS, at)
         assert conditions.quality("1065") == "GREEN"
+
+
+@pytest.mark.parametrize(
+    ("subject", "what", "older", "newer"),
+    [
+        (TEMPLATE, "status", ("PAUSED", "FIRST_PAUSE"), ("APPROVED", "UNPAUSE")),
+        (TEMPLATE, "status", ("APPROVED", ""), ("DISABLED", "")),
+        (TEMPLATE, "category", ("UTILITY", ""), ("MARKETING", "")),
+        (DIGITS, "throughput", ("STANDARD", ""), ("HIGH", "")),
+        ("portfolio", "limit", ("TIER_2K", ""), ("TIER_10K", "")),
+        ("account:102290129340398", "ban", ("DISABLE", ""), ("REINSTATE", "")),
+        ("account:102290129340398", "event", ("ACCOUNT_OFFBOARDED", ""), ("ACCOUNT_RECONNECTED", "")),
+        ("account:102290129340398", "restriction", (UTILITY, str(NOW + 50_000)), (UTILITY, str(NOW + 20_000))),
+    ],
+)
+def test_what_meta_says_again_does_not_undo_what_it_has_said_since(
+    subject: str, what: str, older: tuple[str, str], newer: tuple[str, str]
+) -> None:
+    """A callback that was not answered comes again for days; it counts from when Meta says that it was, not from when it came."""
+    conditions = Conditions()
+    conditions.changed([Change(subject, what, *newer, at=NOW + 3 * HOUR)], OURS, NOW + 3 * HOUR + 60)
+    known = dict(conditions.facts())
+    assert known
+    assert not conditions.changed([Change(subject, what, *older, at=NOW)], OURS, NOW + 4 * HOUR)
+    assert dict(conditions.facts()) == known
+
+
+def test_a_pause_lasts_from_when_meta_says_that_it_began() -> None:
+    """However late it is told, and however often."""
+    conditions = Conditions()
+    paused = [Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE", at=NOW)]
+    assert conditions.changed(paused, OURS, NOW + HOUR)
+    assert not conditions.changed(paused, OURS, NOW + 2 * HOUR)
+    assert template(conditions, NOW + 2 * HOUR).until == NOW + 3 * HOUR
+
+
+@pytest.mark.parametrize("at", [0.0, 1.0, NOW - 30 * 24 * HOUR, NOW + 1, NOW * 1000, 1e300])
+def test_what_is_no_time_of_a_callback_is_taken_for_when_it_came(at: float) -> None:
+    """Longer ago than Meta says anything again, or not yet come by our clock."""
+    conditions = after(Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE", at=at))
+    assert template(conditions).until == NOW + 3 * HOUR
 
 
 def test_what_is_said_again_is_no_news() -> None:

@@ -86,7 +86,7 @@ def test_every_problem_is_listed_at_once() -> None:
     )
     assert {path: problem.remedy for path, problem in problems.items()} == {
         "limitz": "did you mean limits?",
-        "kafka.bootstrap": '"host:port", or a list of them',
+        "kafka.bootstrap": '"host:port", or a list: ["a:9092", "b:9092"]',
         "kafka.replicaton": "did you mean replication?",
         "store.url": "use one of: url, url_env, url_file",
         "lanes.claro.host": "a text in quotation marks, not empty",
@@ -249,6 +249,71 @@ def test_a_host_is_a_name_or_an_address(host: str) -> None:
     config = loads(BASE.replace('host = "smsc.example"', f'host = "{host}"'), ENV)
     assert isinstance(lane := config.lanes["claro"], Lane)
     assert lane.host == host
+
+
+@pytest.mark.parametrize("section", ["admin", "webhooks"])
+def test_where_it_listens_is_a_name_or_an_address_too(section: str) -> None:
+    """Nobody could ever listen there."""
+    problem = problems_of(BASE + f'[{section}]\nhost = "a..b"')[f"{section}.host"]
+    assert "1 to 63 characters" in problem.remedy
+    assert loads(BASE + f'[{section}]\nhost = "::1"', ENV)
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        *(
+            '"a:9092,b:9092"',
+            '"a:port"',
+            '"a:"',
+            '":9092"',
+            '"a:0"',
+            '"a:99999"',
+            '"a..b:9092"',
+            '"a:9092/x"',
+            '"kafka://a:9092"',
+        ),
+        *('"[::1"', '["a:9092", "b:port"]'),
+    ],
+)
+def test_a_broker_that_cannot_be_looked_up_is_refused(servers: str) -> None:
+    """Several in one text would be taken for one; the remedy shows a list."""
+    problem = problems_of(BASE.replace('"localhost:9092"', servers))["kafka.bootstrap"]
+    assert '["a:9092", "b:9092"]' in problem.remedy
+
+
+@pytest.mark.parametrize(
+    "servers", ['"kafka-1"', '" kafka_1.example:9092"', '"[::1]:9092"', '["a:9092", "10.0.0.1:9093"]']
+)
+def test_brokers_are_hosts_with_or_without_a_port(servers: str) -> None:
+    """As their client reads them."""
+    assert loads(BASE.replace('"localhost:9092"', servers), ENV).kafka.servers
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://valkey:port/0",
+        "redis://valkey:0",
+        "redis://a..b:6379/0",
+        "rediss://[::1/0",
+        "redis://:hidden/2@valkey:6379/0",
+    ],
+)
+def test_a_store_that_cannot_be_looked_up_is_refused(url: str) -> None:
+    """With nothing of the URL in the problem."""
+    text = BASE.replace('url = "redis://localhost"', 'url_env = "URL"')
+    problem = problems_of(text, ENV | {"URL": url})["store.url"]
+    assert "redis://host:6379/0" in problem.remedy
+    assert "hidden" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://", "rediss://valkey/1", "redis://[::1]:6379/0", "unix:///run/valkey.sock?db=1"]
+)
+def test_a_store_needs_neither_a_host_nor_a_port(url: str) -> None:
+    """Its client knows both, and a socket has none."""
+    assert loads(BASE.replace("redis://localhost", url), ENV).store.url.reveal() == url
 
 
 @pytest.mark.parametrize("password", ["123456789", "contraseña", "ñ", "a\0b"])

@@ -65,7 +65,7 @@ def test_what_comes_off_is_due_or_has_been_on_its_rung_for_long_enough(
 ) -> None:
     """All of that, nothing else, the earliest first."""
     shelf = Shelf(RUNGS)
-    shelf.put(tp, [record(tp, n, 0.0, wait) for n, wait in enumerate(waits)])
+    shelf.put(tp, [record(tp, n, 0.0, wait) for n, wait in enumerate(waits)], 0.0)
     taken = offsets(shelf.take(now, 1000))
     off = [min(wait, RUNGS[tp.topic]) for wait in waits]
     assert sorted(taken) == [n for n, moment in enumerate(off) if moment <= now]
@@ -77,7 +77,7 @@ def test_what_comes_off_is_due_or_has_been_on_its_rung_for_long_enough(
 def test_the_position_never_passes_what_is_not_done(order: list[int], size: int) -> None:
     """In whatever order records are handed over; when all are, it is the end."""
     shelf = Shelf(RUNGS)
-    shelf.put(LOW, [record(LOW, 100 + n, 0.0, 0.0) for n in range(12)])
+    shelf.put(LOW, [record(LOW, 100 + n, 0.0, 0.0) for n in range(12)], 0.0)
     taken = shelf.take(1.0, 12)
     done: set[int] = set()
     position = 100
@@ -101,7 +101,7 @@ def test_a_partition_is_left_alone_while_much_of_it_is_in_hand() -> None:
         shelf = Shelf(RUNGS)
         offset = 0
         while shelf.wanting([tp]) and offset < 1_000_000:
-            shelf.put(tp, [record(tp, offset + n, 0.0, 1e9) for n in range(100)])
+            shelf.put(tp, [record(tp, offset + n, 0.0, 1e9) for n in range(100)], 0.0)
             offset += 100
         held[tp] = len(shelf)
         shelf.done(shelf.take(1e8, 100))
@@ -109,12 +109,19 @@ def test_a_partition_is_left_alone_while_much_of_it_is_in_hand() -> None:
     assert held[HIGH] < held[LOW] <= 10_000
 
 
+def test_a_clock_that_is_ahead_holds_nobody_up_for_longer_than_the_rung() -> None:
+    """Whoever wrote them thought it was tomorrow."""
+    shelf = Shelf(RUNGS)
+    shelf.put(LOW, [record(LOW, 0, 86_400.0, 172_800.0)], 10.0)
+    assert len(shelf.take(10.0 + RUNGS[LOW.topic], 1)) == 1
+
+
 def test_a_partition_that_comes_back_is_read_anew() -> None:
     """What was held of it comes off once, not twice; what is done of the old does not count for the new."""
     shelf = Shelf(RUNGS)
-    shelf.put(LOW, [record(LOW, n, 0.0, 0.0) for n in range(10)])
+    shelf.put(LOW, [record(LOW, n, 0.0, 0.0) for n in range(10)], 0.0)
     before = shelf.take(1.0, 4)
-    shelf.put(LOW, [record(LOW, n, 0.0, 0.0) for n in range(2, 10)])
+    shelf.put(LOW, [record(LOW, n, 0.0, 0.0) for n in range(2, 10)], 0.0)
     shelf.done(before)
     after = shelf.take(1.0, 100)
     assert offsets(after) == list(range(2, 10))
@@ -126,7 +133,7 @@ def test_a_partition_that_comes_back_is_read_anew() -> None:
 def test_what_is_taken_away_is_forgotten() -> None:
     """Nothing of it comes off, and nothing of it is committed."""
     shelf = Shelf(RUNGS)
-    shelf.put(LOW, [record(LOW, n, 0.0, 0.0) for n in range(10)])
+    shelf.put(LOW, [record(LOW, n, 0.0, 0.0) for n in range(10)], 0.0)
     taken = shelf.take(1.0, 5)
     shelf.clear()
     shelf.done(taken)
@@ -137,7 +144,7 @@ def test_what_is_taken_away_is_forgotten() -> None:
 def test_a_record_that_is_not_ours_holds_nothing_up(value: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
     """It is said where it was, and passed."""
     shelf = Shelf(RUNGS)
-    shelf.put(LOW, [ConsumerRecord("delay.1", 0, 7, 0, 0, b"k", value, None, 0, 0, ())])
+    shelf.put(LOW, [ConsumerRecord("delay.1", 0, 7, 0, 0, b"k", value, None, 0, 0, ())], 0.0)
     assert shelf.positions() == {LOW: 8}
     assert [entry.getMessage() for entry in caplog.records if entry.levelno == logging.ERROR] == [
         "delay ladder: not ours topic=delay.1 offset=7"

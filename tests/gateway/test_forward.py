@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from gateway.config import Config
-from gateway.flight import SPAN
 from gateway.ledger import Outcome
 from gateway.model import Message, Step, TrafficClass, encode_message
 from gateway.settle import LANE_DOWN
@@ -104,7 +103,8 @@ def test_no_more_is_admitted_than_a_lost_ledger_could_account_for() -> None:
     """Beyond the committed offset, until more is committed."""
     one = Line(alone(window=100))
     queue = one.queue("andina")
-    begin(queue, [record(queue.tp.topic, SPAN + n, encode_message(message(f"m{n}"))) for n in (-1, 0)])
+    span = queue.slot.lane.span
+    begin(queue, [record(queue.tp.topic, span + n, encode_message(message(f"m{n}"))) for n in (-1, 0)])
     assert ids(one.write()) == ["m-1"]
     queue.advance(1)
     assert ids(one.write()) == ["m0"]
@@ -429,6 +429,18 @@ def test_what_waits_for_a_lane_that_is_down_moves_to_the_next() -> None:
     }
 
 
+def test_nobody_is_waiting_where_all_have_moved() -> None:
+    """Else the age of the oldest would rise for as long as the lane is down, and somebody be woken for it."""
+    one = Line(two_lanes())
+    queue = one.queue("andina")
+    put(queue, *messages(5))
+    one.forwarder.refill(one.slots.values(), NOW)
+    assert queue.line.oldest() is not None
+    one.failover.down = {"andina"}
+    one.choose()
+    assert queue.line.oldest() is None
+
+
 def test_a_long_queue_moves_turn_by_turn() -> None:
     """A batch at a time, and there is reason for the next turn as long as there is more."""
     one = Line(two_lanes(), batch=10)
@@ -605,6 +617,14 @@ def test_what_is_in_doubt_is_as_its_class_wants(class_: str, written: list[str],
     assert (outcome and outcome.kind) == kind
     if outcome:
         assert outcome.error_code == "crash"
+
+
+def test_what_is_refused_after_a_crash_may_have_been_accepted_before_it() -> None:
+    """The earlier owner may have written it: a receipt may tell, and nobody else carries it."""
+    one = recovered({}, message(class_=TrafficClass.OTP), class_="otp")
+    one.answer(one.write(), int(CommandStatus.ESME_RINVDSTADR))
+    assert one.outcomes["m"].kind == "u"
+    assert len(one.turn.doubts) == 4
 
 
 def test_what_is_beyond_the_intent_is_written_with_its_claim() -> None:

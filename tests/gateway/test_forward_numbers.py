@@ -9,7 +9,6 @@ import pytest
 
 from gateway.board import Board
 from gateway.conditions import Conditions
-from gateway.config import Config, loads
 from gateway.errors import Disposition
 from gateway.flight import Flight
 from gateway.model import Message
@@ -20,25 +19,9 @@ from gateway.providers.whatsapp import template_of
 from gateway.store import Patience, Store
 from gateway.whatsapp_lane_config import WhatsAppLane
 from gateway.window import Window
-from tests.support.dispatching import NOW, Line, ids, message, put
-from tests.support.stage import toml
+from tests.support.dispatching import NOW, Line, ids, message, numbers, put
 
 COLLECTIONS = "third_party_collection"
-
-
-def numbers() -> Config:
-    """Two numbers of WhatsApp, of which the first may carry collections."""
-    keys = {"token_env": "S", "app_secret_env": "S", "verify_token_env": "S"}
-    sections = {
-        "kafka": {"bootstrap": "localhost:9092"},
-        "store": {"url": "redis://localhost"},
-        "lanes": {
-            "a": {"provider": "whatsapp", "allow_collections": True, "whatsapp": {**keys, "phone_number_id": "1"}},
-            "b": {"provider": "whatsapp", "whatsapp": {**keys, "phone_number_id": "2"}},
-        },
-        "routes": [{"channel": "whatsapp", "lanes": ["b", "a"]}],
-    }
-    return loads("\n".join(f"{name} = {toml(table)}" for name, table in sections.items()), {"S": "secret"})
 
 
 def templated(message_id: str, **changes: Any) -> Message:
@@ -101,6 +84,22 @@ async def test_what_was_let_go_while_its_number_was_asked_is_left_alone(monkeypa
     await one.forwarder.place(one.slots.values(), NOW)
     assert one.turn.settled == []
     assert queue.flights == {}
+
+
+async def test_nobody_is_waiting_where_all_have_stepped_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delay ladder has them."""
+    one = Line(numbers())
+    number = number_of(one, "a")
+    queue = one.queue("a")
+    put(queue, templated("m"), templated("n"))
+    one.forwarder.refill(one.slots.values(), NOW)
+
+    async def place(flights: list[Flight], behind: object) -> list[float]:
+        return [60.0] * len(flights)
+
+    monkeypatch.setattr(number, "place", place)
+    await one.forwarder.place(one.slots.values(), NOW)
+    assert queue.line.oldest() is None
 
 
 async def test_what_is_held_on_a_number_comes_back_when_it_expires() -> None:

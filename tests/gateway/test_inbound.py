@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -40,6 +41,11 @@ class Process:
         """Take these of three parts of one message, as one read brings them."""
         port: Any = SimpleNamespace(account="andina", lane="andina")
         await self.inbound.take([(port, part(number, text)) for number in numbers], NOW)
+
+    async def read(self, *written: str) -> None:
+        """Take parts of several messages in one read, each by its number and the text that it is of: `1abc`."""
+        port: Any = SimpleNamespace(account="andina", lane="andina")
+        await self.inbound.take([(port, part(int(each[0]), each[1:])) for each in written], NOW)
 
     async def wait(self) -> None:
         """Let the time of all deadlines come, in one call."""
@@ -178,3 +184,78 @@ async def test_what_is_left_of_a_joined_message_is_soon_forgotten(store_url: str
         assert await redis.ttl(key) > WAIT_S
         await one.wait()
         assert one.published() == [("abc", 0), ("y", 2)]
+
+
+@pytest.mark.parametrize("cut", range(6))
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [
+        ((1, 2, 3), "xyz"),
+        ((3, 2, 1), "xyz"),
+        ((1, 2, 3), "abz"),  # the first that another has is in the same place of both
+        ((3, 1, 2), "xbc"),
+    ],
+)
+async def test_a_reference_can_be_used_again_in_one_read(
+    store_url: str, namespace: str, text: str, order: tuple[int, ...], cut: int
+) -> None:
+    """However reads divide what was written: neither message takes a part of the other, and each is published once."""
+    async with processes(store_url, namespace) as (one,):
+        written = ["1abc", "2abc", "3abc", *(f"{number}{text}" for number in order)]
+        await one.read(*written[:cut])
+        await one.read(*written[cut:])
+        await one.wait()
+        assert one.published() == [("abc", 0), (text, 0)]
+
+
+async def test_one_read_may_bring_any_number_of_messages_with_one_reference(store_url: str, namespace: str) -> None:
+    """In the order in which they were written; what is incomplete at the end waits as any."""
+    async with processes(store_url, namespace) as (one,):
+        await one.read("1abc", "2abc", "3abc", "1def", "3def", "2def", "2ghi", "1ghi", "3ghi", "1jkl", "2jkl")
+        assert one.published() == [("abc", 0), ("def", 0), ("ghi", 0)]
+        (deadline,) = one.deadlines()
+        await one.inbound.overdue([bytes(deadline.payload)])
+        assert one.published()[3:] == [("jk", 1)]
+
+
+async def test_a_part_that_one_read_brings_again_is_only_answered(store_url: str, namespace: str) -> None:
+    """An SMSC that waits for an answer says all of it again, which is read together when we were busy."""
+    async with processes(store_url, namespace) as (one,):
+        await one.read("1abc", "2abc", "1abc", "3abc", "2abc", "1abc", "2abc", "3abc")
+        await one.wait()
+        assert one.published() == [("abc", 0)]
+        assert one.deadlines() == []
+
+
+async def test_what_a_killed_process_had_joined_takes_no_part_of_another_message(
+    store_url: str, namespace: str
+) -> None:
+    """It could not publish it. Who gets the next message with its reference publishes it first."""
+    async with processes(store_url, namespace, 2) as (killed, other):
+        killed.broker.refusal = RuntimeError("killed")
+        with pytest.raises(RuntimeError, match="killed"):
+            await killed.take(1, 2, 3)
+        await other.take(1, 2, 3, text="xyz")
+        assert other.published() == [("abc", 0), ("xyz", 0)]
+
+
+@pytest.mark.parametrize("sends", [0, 1])
+async def test_a_read_with_two_messages_of_one_reference_is_all_delivered_again_when_its_process_is_killed(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, sends: int
+) -> None:
+    """Before the first is published, or before the second: nothing of them is lost or mixed."""
+    async with processes(store_url, namespace, 2) as (killed, other):
+        send = killed.broker.send_batch
+
+        async def send_so_many(*args: Any, **kwargs: Any) -> asyncio.Future[None]:
+            if killed.inbound.counts["published"] == sends:
+                raise RuntimeError("killed")
+            return await send(*args, **kwargs)
+
+        monkeypatch.setattr(killed.broker, "send_batch", send_so_many)
+        read = ["1abc", "2abc", "3abc", "1xyz", "2xyz", "3xyz"]
+        with pytest.raises(RuntimeError, match="killed"):
+            await killed.read(*read)
+        assert killed.published() == [("abc", 0)] * sends
+        await other.read(*read)
+        assert sorted(other.published()) == [("abc", 0), ("xyz", 0)]

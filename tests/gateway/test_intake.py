@@ -24,7 +24,7 @@ from gateway.operators import Operators
 from gateway.outbox import Outbox, partition_of
 from gateway.routing import Router
 from gateway.store import Patience, Store
-from tests.support.dispatching import FETCHER, Broker, configured, record
+from tests.support.dispatching import FETCHER, Broker, configured, numbers, record
 
 JOBS = TopicPartition("recado.jobs", 0)
 TO = "+573001234567"
@@ -118,6 +118,14 @@ ALONE = configured({"andina": {}})
 RANKED = configured({"andina": {}, "brava": {}, "caribe": {}}, [{"lanes": ["andina", "brava"]}])
 
 
+@pytest.mark.parametrize("down", ["", "a"])
+async def test_what_a_lane_must_not_carry_goes_over_the_next_that_may(down: str) -> None:
+    """Though its rank is lower; and waits there, if it is down."""
+    collection = job(channel="whatsapp", purpose="third_party_collection", text="", template="due", language="es")
+    desk = await taken(numbers(), collection, down=down)
+    assert desk.lanes() == {"j:0": "a"}
+
+
 async def test_a_recipient_becomes_a_message_on_its_lane() -> None:
     """With all that the job says of it, and where it came from."""
     more = {
@@ -133,7 +141,7 @@ async def test_a_recipient_becomes_a_message_on_its_lane() -> None:
     (one,) = desk.messages()["recado.lane.andina.otp", 0]
     assert (one.message_id, one.to, one.text, one.sender, one.job_id) == ("mine", TO, "Hola Ana", "89000", "j")
     assert (one.tenant, one.campaign, one.class_, one.operator) == ("banco", "c", "otp", "732101")
-    assert (one.source, one.attempt, one.tried, one.expires_at) == ("0:7:0", 1, (), 4102444800.0)
+    assert (one.source, one.attempt, one.tried, one.expires_at) == ("0:7:0:0", 1, (), 4102444800.0)
     (accepted,) = desk.events(EventStatus.ACCEPTED)
     assert (accepted.recipients, accepted.rejected) == (1, 0)
     assert desk.consumer.committed == {JOBS: 8}
@@ -397,7 +405,7 @@ async def test_the_next_jobs_are_read_while_the_last_are_on_their_way() -> None:
     desk.intake.stop()
     await running
     ((_, several),) = desk.messages().items()
-    assert [each.source for each in several] == [f"0:{number}:0" for number in range(3)]
+    assert [each.source for each in several] == [f"0:{number}:0:0" for number in range(3)]
     assert desk.consumer.committed == {JOBS: 3}
 
 

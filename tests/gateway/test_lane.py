@@ -12,7 +12,8 @@ from gateway.errors import Disposition
 from gateway.inbox import Inbox
 from gateway.lane import Lane, Slot
 from gateway.model import TrafficClass
-from gateway.providers.contract import Failure
+from gateway.providers.contract import PUT_BACK, Failure, Scope
+from gateway.providers.http_answer import HttpAnswer
 from smpp.constants import CommandStatus
 from smpp.events import Response
 from tests.support.dispatching import lease, message, port_of, queue_of, slot_of
@@ -152,6 +153,22 @@ def test_every_refusal_is_counted_by_its_code() -> None:
     assert one.refusals == {"ESME_RTHROTTLED": 1, "0x00000411": 2}
 
 
+def test_what_a_refusal_says_can_be_stored() -> None:
+    """Whatever octets a server writes, and however many; what fits is not touched."""
+    one = Lane(number(), T)
+    said = Failure(
+        Disposition.REJECTED, "\udcf3" * 65, "Buz\udcf3n inexistente, número inválido" * 1000, scope=Scope.RECIPIENT
+    )
+    failure = one.failure(HttpAnswer(None, "", said), T)
+    assert failure.code == "?" * 64
+    assert failure.text.startswith("Buz?n inexistente, número inválido")
+    assert len(failure.text) == 500
+    assert failure.scope is Scope.RECIPIENT
+    assert one.refusals == {failure.code: 1}
+    for good in (PUT_BACK, Failure(Disposition.REJECTED, "131026", "número inválido")):
+        assert one.failure(HttpAnswer(None, "", good), T) is good
+
+
 def test_full_queues_throttle_the_lane_only_when_they_are_many() -> None:
     """One phone that is off is that message's business; a fifth of all answers is the SMSC's."""
     one = lane()
@@ -249,6 +266,13 @@ def test_what_is_kept_ready_is_a_window_but_no_more_than_a_second() -> None:
     assert lane(window=50).ahead == 50
     assert lane(window=500).ahead == 100
     assert lane(rate=0.5).ahead == 1
+
+
+def test_one_that_is_never_answered_holds_up_no_other_meanwhile() -> None:
+    """What a lane carries in the time that it waits for an answer fits in its span, up to what memory has room for."""
+    assert lane(rate=100, response_timeout_s=60).span == 32_768
+    assert lane(rate=1000, response_timeout_s=60).span == 120_000
+    assert lane(rate=100_000, response_timeout_s=60).span == 262_144
 
 
 # Shares.

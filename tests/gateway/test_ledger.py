@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from redis.asyncio import Redis
 
 from gateway.ledger import BLOCK, Entry, Exchanged, Ledger, Outcome
@@ -52,6 +53,42 @@ async def test_a_queue_that_nobody_has_had_is_new(store_url: str, namespace: str
         second = await it.ledger.acquire(QUEUE, 0)
         assert second.known
         assert second.epoch > first.epoch
+
+
+async def test_a_call_that_ran_twice_gave_one_owner(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first answer was lost, or it came late: the epoch is the same, and what was known still is as it was."""
+    monkeypatch.setattr("gateway.ledger.token_hex", lambda octets: "the same call")
+    async with book(store_url, namespace) as it:
+        assert await it.ledger.acquire(QUEUE, 5, 20) == await it.ledger.acquire(QUEUE, 5, 20)
+        monkeypatch.setattr("gateway.ledger.token_hex", lambda octets: "another")
+        assert (await it.ledger.acquire(QUEUE, 5, 30)).epoch == 2
+
+
+async def test_a_queue_that_was_lost_is_so_until_somebody_says_better(store_url: str, namespace: str) -> None:
+    """Also for the next owner, who finds it known again."""
+    async with book(store_url, namespace) as it:
+        first = await it.ledger.acquire(QUEUE, 5, 20)
+        assert (first.known, first.lost, first.intent) == (False, True, 20)
+        second = await it.ledger.acquire(QUEUE, 5, 30)
+        assert (second.known, second.lost, second.intent) == (True, True, 20)
+        entry = Entry(QUEUE, second.epoch)
+        entry.intent = 8
+        await it.exchange(entry)
+        third = await it.ledger.acquire(QUEUE, 5, 40)
+        assert (third.known, third.lost, third.intent) == (True, False, 8)
+
+
+async def test_a_queue_that_is_forgotten_is_new(store_url: str, namespace: str) -> None:
+    """With all that became of its offsets."""
+    async with book(store_url, namespace) as it:
+        entry = await owned(it, intent=2 * BLOCK + 1)
+        for offset in (0, BLOCK, 2 * BLOCK):
+            entry.settle(offset, SUBMITTED)
+        await it.exchange(entry)
+        await it.ledger.forget(QUEUE)
+        assert await it.keys() == []
 
 
 async def test_the_next_owner_finds_the_intent_and_every_outcome_since_the_commit(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import log
-from gateway.log import Redacting, Sampling, Structured
+from gateway.log import ALWAYS, Redacting, Sampling, Structured
 
 
 def record(
@@ -195,6 +195,15 @@ def test_after_a_minute_it_is_news_again() -> None:
 def test_state_changes_and_what_needs_a_person_are_always_written(level: int) -> None:
     """A third rebalance within a minute is no repetition of the second."""
     assert passed(*(record("slots owned=%d", n, level=level) for n in range(9))) == list(range(1, 10))
+
+
+def test_what_a_person_has_asked_for_is_always_written() -> None:
+    """The third pause within a minute is no repetition of the second. It does not count where the same is sampled."""
+    asked = [record("asked for lane=%s", "claro") for _ in range(9)]
+    for each in asked:
+        each.__dict__.update(ALWAYS)
+    away = [record("asked for lane=%s", "claro") for _ in range(4)]
+    assert passed(*asked, *away) == [*range(1, 10), 10, 11, 13]
 
 
 def test_only_so_many_lines_are_remembered() -> None:

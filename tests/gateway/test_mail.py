@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import Disposition
-from gateway.mail import Composer, MailSender, MailSettings, failure
+from gateway.mail import Composer, MailSender, MailSettings, Unreachable, failure
 from gateway.model import Message
 from gateway.providers.contract import Accepted, Failure, Result, Scope, Unsendable
 from gateway.providers.requests import stable_id
@@ -235,7 +235,8 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, obje
         (530, True, Disposition.STOP, Scope.LANE),
         (535, False, Disposition.STOP, Scope.LANE),
         (550, True, Disposition.REJECTED, Scope.RECIPIENT),
-        (554, False, Disposition.REJECTED, Scope.LANE),
+        (552, True, Disposition.REJECTED, Scope.RECIPIENT),
+        (554, False, Disposition.STOP, Scope.LANE),
         (250, False, Disposition.RETRY, Scope.LANE),
     ],
 )
@@ -261,6 +262,7 @@ class Server:
         self.script = dict(script)
         self.lines: list[str] = []
         self.mails: list[bytes] = []
+        self.writers: list[asyncio.StreamWriter] = []
         self.taken = asyncio.Event()
         self.connections = 0
         self.port = 0
@@ -268,6 +270,7 @@ class Server:
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             await self._talk(reader, writer)
         except ConnectionError:
@@ -357,9 +360,12 @@ async def test_a_line_that_begins_with_a_dot_does_not_end_the_mail() -> None:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ({"GREETING": "421 busy"}, Failure(Disposition.THROTTLED, "smtp:421", "busy")),
+        ({"GREETING": "554 blocked"}, Failure(Disposition.STOP, "smtp:554", "blocked")),
+        ({"EHLO": "550 denied"}, Failure(Disposition.STOP, "smtp:550", "denied")),
         ({"MAIL": "451 4.3.0 later"}, Failure(Disposition.THROTTLED, "smtp:451:4.3.0", "4.3.0 later")),
-        ({"MAIL": "550 not you"}, Failure(Disposition.REJECTED, "smtp:550", "not you")),
+        ({"MAIL": "503 log in first"}, Failure(Disposition.STOP, "smtp:503", "log in first")),
+        ({"MAIL": "550 not you"}, Failure(Disposition.STOP, "smtp:550", "not you")),
+        ({"MAIL": "552 no more today"}, Failure(Disposition.STOP, "smtp:552", "no more today")),
         ({"MAIL": "530 log in"}, Failure(Disposition.STOP, "smtp:530", "log in")),
         ({"RCPT": "421 busy"}, Failure(Disposition.THROTTLED, "smtp:421", "busy")),
         ({"RCPT": "450 grey"}, Failure(Disposition.RETRY, "smtp:450", "grey", scope=Scope.RECIPIENT)),
@@ -367,28 +373,87 @@ async def test_a_line_that_begins_with_a_dot_does_not_end_the_mail() -> None:
         ({"DATA": "452 full"}, Failure(Disposition.RETRY, "smtp:452", "full", scope=Scope.RECIPIENT)),
         ({".": "554 spam"}, Failure(Disposition.REJECTED, "smtp:554", "spam", scope=Scope.RECIPIENT)),
         ({".": "450 later"}, Failure(Disposition.RETRY, "smtp:450", "later", scope=Scope.RECIPIENT)),
+        ({".": "552 too large"}, Failure(Disposition.REJECTED, "smtp:552", "too large", scope=Scope.RECIPIENT)),
         ({".": "421 going down"}, Failure(Disposition.THROTTLED, "smtp:421", "going down")),
         ({"RCPT": "!"}, Failure(Disposition.RETRY, "smtp:connection", "SMTPServerDisconnected")),
         ({"DATA": "!"}, Failure(Disposition.RETRY, "smtp:connection", "SMTPServerDisconnected")),
-        ({"GREETING": "!"}, Failure(Disposition.RETRY, "smtp:connection", "SMTPConnectError")),
         ({".": "!"}, Failure(Disposition.UNKNOWN, "smtp:silence", "SMTPServerDisconnected")),
         ({".": "nonsense"}, Failure(Disposition.UNKNOWN, "smtp:silence", "SMTPResponseException")),
+        ({".": "354 go on"}, Failure(Disposition.UNKNOWN, "smtp:354", "go on")),
     ],
 )
 async def test_what_the_server_says_and_when_decides(script: dict[str, str], expected: Failure) -> None:
-    """A connection lost before the end of the message sent nothing; after it nobody knows."""
+    """A connection lost before the end of the message sent nothing; after it nobody knows.
+
+    What is said for good before there is a recipient is about us: no message of the lane fails for it. MAIL too, since it
+    has no SIZE (RFC 1870): the server knows nothing of the message then, 552 or not.
+    """
     assert await sent(script) == expected
+
+
+@pytest.mark.parametrize("reply", ["250 ok", "200 queued", "252 queued"])
+async def test_any_success_after_the_content_is_one(reply: str) -> None:
+    """RFC 5321 §4.3.2: the first digit decides. Sent again, the person has it twice."""
+    assert isinstance(await sent({".": reply}), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "reason"),
+    [
+        ({"GREETING": "421 busy"}, "smtp:421", "busy"),
+        ({"GREETING": "450 4.7.0 later"}, "smtp:450:4.7.0", "4.7.0 later"),
+        ({"GREETING": "HTTP/1.1 400 Bad Request"}, "smtp:-1", "Malformed SMTP response line"),
+        ({"GREETING": "!"}, "smtp:connection", "SMTPConnectError: "),
+        ({"EHLO": "421 busy"}, "smtp:421", "busy"),
+        ({"EHLO": "!"}, "smtp:connection", "SMTPServerDisconnected: "),
+    ],
+)
+async def test_a_server_that_takes_nobody_now_has_said_nothing_of_the_message(
+    script: dict[str, str], code: str, reason: str
+) -> None:
+    """It is not tried, and no attempt of it is counted."""
+    with pytest.raises(Unreachable, match=reason) as unreachable:
+        await sent(script)
+    assert unreachable.value.code == code
+
+
+async def test_a_server_of_old_is_greeted_as_it_knows() -> None:
+    """RFC 5321 §3.2: EHLO is unknown to it."""
+    async with serving({"EHLO": "502 what?"}) as server, sending(server) as sender:
+        assert isinstance(await sender.send(mail(), NOW), Accepted)
+    assert server.lines[1:3] == ["EHLO gateway.example", "HELO gateway.example"]
 
 
 @pytest.mark.parametrize(
     ("silent", "disposition"),
-    [("GREETING", Disposition.RETRY), ("DATA", Disposition.RETRY), (".", Disposition.UNKNOWN)],
+    [("DATA", Disposition.RETRY), (".", Disposition.UNKNOWN)],
 )
 async def test_silence_is_judged_by_when_it_began(silent: str, disposition: Disposition) -> None:
     """The two patiences are apart: the longer is for the end of a message."""
     result = await sent({silent: ""}, timeout_s=0.05, accept_timeout_s=0.05)
     assert isinstance(result, Failure)
     assert result.disposition is disposition
+
+
+async def test_silence_instead_of_a_greeting_is_no_connection() -> None:
+    """As if nobody had answered."""
+    with pytest.raises(Unreachable, match="SMTPConnectTimeoutError"):
+        await sent({"GREETING": ""}, timeout_s=0.05)
+
+
+async def test_nothing_is_written_of_a_message_that_waits_for_the_one_before() -> None:
+    """Whatever was of that one: who is cancelled now was not sent."""
+    async with serving() as server, sending(server) as sender:
+        assert isinstance(await sender.send(mail(), NOW), Accepted)
+        assert sender.written
+        server.script["QUIT"] = ""
+        closing = asyncio.create_task(sender.close())
+        waiting = asyncio.create_task(sender.send(mail(), NOW))
+        await asyncio.sleep(0)
+        assert not sender.written
+        waiting.cancel()
+        closing.cancel()
+        await asyncio.wait((waiting, closing))
 
 
 async def test_a_refusal_leaves_the_connection_ready() -> None:
@@ -441,18 +506,16 @@ async def test_the_password_goes_over_tls_to_a_server_that_proves_its_name(tls: 
 async def test_a_server_that_does_not_prove_its_name_gets_nothing(tls: str) -> None:
     """Neither the password nor the mail."""
     async with serving({"EHLO": "250-x\r\n250 STARTTLS"}, tls) as server, sending(server, tls=tls) as sender:
-        result = await sender.send(mail(), NOW)
-    assert isinstance(result, Failure)
-    assert (result.disposition, result.code) == (Disposition.RETRY, "smtp:connection")
+        with pytest.raises(Unreachable, match="certificate verify failed"):
+            await sender.send(mail(), NOW)
     assert not server.mails
 
 
 async def test_a_server_without_starttls_gets_nothing() -> None:
     """Whoever sits between us and it could have taken the offer out."""
     async with serving() as server, sending(server, tls="starttls") as sender:
-        result = await sender.send(mail(), NOW)
-    assert isinstance(result, Failure)
-    assert result.disposition is Disposition.RETRY
+        with pytest.raises(Unreachable, match="STARTTLS"):
+            await sender.send(mail(), NOW)
     assert not server.mails
 
 
@@ -464,3 +527,12 @@ async def test_a_wrong_password_stops_the_lane() -> None:
         result = await sender.send(mail(), NOW)
     assert result == Failure(Disposition.STOP, "smtp:535:5.7.8", "5.7.8 wrong")
     assert sum(line.startswith("AUTH") for line in server.lines) == 1
+
+
+async def test_a_login_that_the_server_cannot_judge_now_is_no_connection() -> None:
+    """454: its directory is away."""
+    login = {"username": "me", "password": Secret("x"), "tls": "tls", "ca_file": CERTIFICATE}
+    async with serving({"AUTH": "454 4.7.0 later"}, "tls") as server, sending(server, **login) as sender:
+        with pytest.raises(Unreachable, match="later") as unreachable:
+            await sender.send(mail(), NOW)
+    assert unreachable.value.code == "smtp:454:4.7.0"

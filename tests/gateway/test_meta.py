@@ -144,6 +144,17 @@ async def test_a_template_that_was_approved_since_is_not_held(store_url: str, na
         assert held(worker, now) == set()
 
 
+async def test_a_callback_that_comes_again_to_another_process_undoes_nothing(store_url: str, namespace: str) -> None:
+    """That has not even read what was said since: what Meta said last counts in both, and for who starts later."""
+    now = time.time()
+    async with workers(config_of(store_url, namespace, ALPHA), 3) as (one, other, late):
+        await one.meta.changed("alpha", [Change(TEMPLATE, "status", "APPROVED", "UNPAUSE", at=int(now - 60))])
+        await other.meta.changed("alpha", [Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE", at=int(now - 3600))])
+        for worker in (one, other, late):
+            await worker.meta.load()
+            assert held(worker, now) == set()
+
+
 async def test_a_number_that_a_callback_says_is_restricted_waits_everywhere(store_url: str, namespace: str) -> None:
     """131048, the spam limit: for an hour, and no other number."""
     now = time.time()

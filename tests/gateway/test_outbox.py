@@ -81,6 +81,21 @@ async def test_events_wait_for_a_broker_that_is_away_before_the_first(monkeypatc
     assert not outbox.away
 
 
+async def test_a_topic_that_is_gone_is_named_until_it_takes_something(caplog: pytest.LogCaptureFixture) -> None:
+    """That others take what they are sent says nothing of it."""
+    producer = Producer()
+    outbox = Outbox(producer)
+    producer.failures = [KafkaConnectionError("away")]
+    sending = asyncio.create_task(outbox.send({("gone", 0): [(b"k", b"v")]}))
+    while not outbox.away:  # noqa: ASYNC110 - nothing announces it
+        await asyncio.sleep(0)
+    assert "topics=gone" in caplog.text
+    await outbox.send({("a", 0): [(b"k", b"v")]})
+    assert outbox.away == {"gone"}
+    await sending
+    assert outbox.away == set()
+
+
 async def test_a_record_that_no_broker_takes_is_an_error() -> None:
     """Repeating would last for ever."""
     producer = Producer()

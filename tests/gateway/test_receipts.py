@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.correlation import REMEMBER_S, follows, id_key, tellable
+from gateway.correlation import REMEMBER_S, encode_sent, follows, id_key, reference_key, sent, tellable
 from gateway.early import usable
 from gateway.embedded import HOST
 from gateway.errors import Disposition
-from gateway.model import Event, EventStatus
+from gateway.model import Event, EventStatus, Message, Step, TrafficClass, decode_message
 from gateway.providers.contract import Failure, Status
 from smpp.receipt import canonical_resp
 from tests.gateway.callback_stage import ANA, Callbacks, callbacks
+from tests.support.dispatching import message
 from tests.support.proxy import Proxy
 from tests.support.stage import Stage, Stages, lane
 
 SUBMITTED, DELIVERED, READ = EventStatus.SUBMITTED, EventStatus.DELIVERED, EventStatus.READ
 FAILED, EXPIRED, UNKNOWN = EventStatus.FAILED, EventStatus.EXPIRED, EventStatus.UNKNOWN
+
+REF = "acme/m-a/1"
 
 # What callbacks say of a message that was submitted, in this order; what of it is published; and what the rest counts as.
 HISTORIES: dict[str, tuple[list[EventStatus], list[EventStatus], dict[str, int]]] = {
@@ -176,6 +180,96 @@ async def test_an_id_goes_before_a_reference(stage: Stages) -> None:
         await take(process, said("a", DELIVERED, reference="acme/m-a/1"))
         await take(process, said("", DELIVERED, reference="acme/m-a/1"), said("a", DELIVERED))
         assert process.receipts.counts == {"matched": 1, "repeated": 2}
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one-batch", "one-by-one"])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("a", ""), ("", REF)),
+        (("", REF), ("a", "")),
+        (("a", REF), ("b", REF)),
+        (("b", REF), ("a", REF)),
+        (("b", REF), ("a", "")),
+    ],
+    ids=["id-reference", "reference-id", "first-part-second", "second-part-first", "second-part-id"],
+)
+async def test_a_message_with_two_rows_goes_forward_once(
+    stage: Stages, first: tuple[str, str], then: tuple[str, str], together: bool
+) -> None:
+    """Whichever of its names a callback says: what was told under one is known under the other, also of a second part."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await process.sent("a")
+        await process.redis.copy(process.prefix + id_key("waba", "a"), process.prefix + reference_key("waba", REF))
+        history = [said(first[0], DELIVERED, reference=first[1]), said(then[0], FAILED, reference=then[1])]
+        for statuses in [history] if together else [[each] for each in history]:
+            await take(process, *statuses)
+        await take(process, said(then[0], READ, reference=then[1]), said(first[0], READ, reference=first[1]))
+        await events_of(site, 2)
+        assert [event.status for event in site.tally.of("m-a")] == [DELIVERED, READ]
+        assert {event.provider_message_id for event in site.tally.of("m-a")} == {"a"}
+        assert process.receipts.counts == {"matched": 2, "overtaken": 1, "repeated": 1}
+
+
+class Steps:
+    """What finds the next step of a plan: over WhatsApp, in a topic of the site's."""
+
+    def __init__(self, site: Stage) -> None:
+        self.topic = site.config.kafka.lane_topic("alpha", TrafficClass.BULK, 0)
+
+    def next_step(self, message: Message) -> tuple[int, str] | None:
+        return (0, "wa") if message.plan else None
+
+    def address(self, lane: str, message: Message) -> tuple[str, int]:
+        return self.topic, 0
+
+
+@asynccontextmanager
+async def planned(site: Stage) -> AsyncIterator[tuple[Callbacks, Steps]]:
+    """Callbacks whose failures go on with a plan."""
+    steps = Steps(site)
+    async with callbacks(site) as process:
+        process.receipts._failover = steps  # type: ignore[assignment]
+        yield process, steps
+
+
+async def accepted(process: Callbacks, id_: str, what: Message, parts: int = 1, number: int = 0) -> None:
+    """Remember a part as the dispatcher does."""
+    await process.redis.set(process.prefix + id_key("waba", id_), encode_sent(sent(what, "wa", parts, number, id_)))
+
+
+PLAN = (Step("whatsapp", "", "", '{"type":"text"}'),)
+
+
+@pytest.mark.parametrize("last", [0, 1], ids=["part-of-the-first", "part-of-the-second"])
+async def test_a_fallback_goes_on_from_the_last_attempt_of_all_parts(stage: Stages, last: int) -> None:
+    """Whichever part's receipt comes last: an attempt that was made has its claim, and the step would be taken for a copy."""
+    async with site_of(stage) as site, planned(site) as (process, steps):
+        for number in (0, 1):
+            await accepted(process, f"p{number}", message(plan=PLAN, attempt=number + 1), 2, number)
+        for number in (1 - last, last):
+            await take(process, said(f"p{number}", FAILED))
+        (record,) = await site.read(steps.topic, 1)
+        goes_on = decode_message(record.value)
+        assert (goes_on.attempt, goes_on.first_attempt, goes_on.channel) == (3, 3, "whatsapp")
+        (event,) = await events_of(site, 1)
+        assert (event.status, event.attempt) == (EventStatus.FALLBACK, 2)
+
+
+@pytest.mark.parametrize("last", [0, 1], ids=["part-of-the-first", "part-of-the-second"])
+async def test_no_fallback_after_an_attempt_in_doubt(stage: Stages, last: int) -> None:
+    """It may have reached the person, although no receipt says so: of a message of one part and of several."""
+    async with site_of(stage) as site, planned(site) as (process, steps):
+        await accepted(process, "one", message("one", plan=PLAN, attempt=2, doubtful=True))
+        for number in (0, 1):
+            what = message("two", plan=PLAN, attempt=number + 1, doubtful=bool(number))
+            await accepted(process, f"p{number}", what, 2, number)
+        await take(process, said("one", FAILED), said(f"p{1 - last}", FAILED), said(f"p{last}", FAILED))
+        assert {event.status for event in await events_of(site, 2)} == {FAILED}
+        await accepted(process, "sure", message("sure", plan=PLAN))
+        await take(process, said("sure", FAILED))
+        (record,) = await site.read(steps.topic, 1)
+        assert decode_message(record.value).message_id == "sure"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, loads
-from gateway.correlation import decode_sent
+from gateway.correlation import decode_sent, id_key, reference_key
 from gateway.errors import Disposition
-from gateway.flight import Flight
+from gateway.flight import Flight, Part
 from gateway.ledger import Outcome
 from gateway.model import Step, TrafficClass, decode_message
 from gateway.providers.contract import Failure, Scope
@@ -407,6 +407,42 @@ def test_a_late_answer_saves_what_is_being_sent_again_from_a_third_time(count: i
     assert one.outcomes["m"].kind == "s"
 
 
+def resent(*, late: bool, **changes: Any) -> tuple[Line, list[Part]]:
+    """A message that was written, not answered, and written again; `late`: the first write is answered after that."""
+    one = line(alone(), message(class_=OTP, **changes), class_="otp")
+    first = one.write()
+    port_of(one.slot("andina")).in_flight = 0
+    one.settler.unanswered(first, NOW)
+    again = one.write()
+    if late:
+        one.settler.late([LateResponse(part, 0, f"id-{part.number}") for part in first], NOW + 5)
+    return one, again
+
+
+@pytest.mark.parametrize("text", ["Hola", long_text(2)])
+@pytest.mark.parametrize("command_status", [RINVDSTADR, RSYSERR, RTHROTTLED, RINVPASWD])
+def test_a_late_answer_saves_what_is_refused_the_second_time(command_status: int, text: str) -> None:
+    """It is accepted: neither failed nor written a third time. The lane gives way all the same."""
+    one, again = resent(late=True, text=text)
+    one.answer(again, command_status, NOW + 9)
+    assert one.outcomes["m"].kind == "s"
+    assert one.write() == []
+    lane = one.lanes["andina"]
+    assert bool(lane.stopped) == (command_status == RINVPASWD)
+    assert bool(lane.meter.throttled) == (command_status == RTHROTTLED)
+
+
+@pytest.mark.parametrize(("command_status", "changes"), [(RINVDSTADR, {}), (RSYSERR, {"expires_at": NOW + 10})])
+def test_what_is_refused_the_second_time_may_have_been_accepted_the_first(
+    command_status: int, changes: dict[str, Any]
+) -> None:
+    """A receipt may tell: it is unknown, not failed, and nobody else carries it."""
+    one, again = resent(late=False, plan=(Step("sms", "", "Hola", ""),), **changes)
+    one.answer(again, command_status, NOW + 9)
+    assert one.outcomes["m"].kind == "u"
+    assert len(one.turn.doubts) == 4
+
+
 def test_silence_makes_no_refusal_better() -> None:
     """One part was refused for good: the other is not written again and again."""
     one = line(alone(), message(text=long_text(2), class_=OTP), class_="otp")
@@ -479,19 +515,25 @@ def test_what_expires_in_doubt_is_unknown_not_expired() -> None:
 # Over HTTP an answer can say nothing, and does so at once.
 
 
-def over_http(max_attempts: int = 16) -> Config:
+ACCOUNTS = {
+    "twilio": 'account_sid = "AC1"\nauth_token_env = "TOKEN"',
+    "vonage": 'api_key = "k"\napi_secret_env = "TOKEN"',
+}
+
+
+def over_http(provider: str = "twilio", max_attempts: int = 16) -> Config:
     """A lane at a provider, before another."""
     lanes = "\n".join(
         f"""
         [lanes.{name}]
-        provider = "twilio"
+        provider = "{provider}"
+        account = "{name}"
         rate = 10
         max_attempts = {max_attempts}
-        [lanes.{name}.twilio]
-        account_sid = "{sid}"
-        auth_token_env = "TOKEN"
+        [lanes.{name}.{provider}]
+        {ACCOUNTS[provider]}
         """
-        for name, sid in (("andina", "AC1"), ("brava", "AC2"))
+        for name in ("andina", "brava")
     )
     text = '[kafka]\nbootstrap = "k:9092"\n[store]\nurl = "redis://s"\n[[routes]]\nlanes = ["andina", "brava"]\n'
     return loads(text + lanes, {"TOKEN": "secret"})
@@ -599,3 +641,39 @@ def test_what_a_provider_was_not_asked_is_no_round_trip(monkeypatch: pytest.Monk
     one.settler.answers([HttpAnswer(second, "id-b")], NOW + 0.3)
     assert one.lanes["andina"].meter.round_trip.total == pytest.approx(0.3)
     assert sum(one.lanes["andina"].meter.round_trip.buckets) == 1
+
+
+def test_a_refusal_in_octets_that_are_no_text_is_settled() -> None:
+    """A server of mail that writes Latin-1 must not end the worker."""
+    one = line(over_http(), message())
+    (part,) = one.write()
+    why = Failure(Disposition.REJECTED, "smtp:550", "Buz\udcf3n inexistente")
+    one.settler.answers([HttpAnswer(part, "", why)], NOW)
+    assert one.outcomes["m"].error_text == "Buz?n inexistente"
+    assert one.told == [(0, "f")]
+
+
+def test_a_message_is_known_by_our_reference_where_callbacks_carry_no_more() -> None:
+    """Vonage has an id for each part, and we keep the first. Where callbacks carry the id, a second row would only cost."""
+    one = line(over_http("vonage"), message())
+    (part,) = one.write()
+    one.settler.answers([HttpAnswer(part, "0A0000000123ABCD1")], NOW)
+    assert one.outcomes == {"m": Outcome("s", NOW, ("0A0000000123ABCD1",))}
+    assert one.told == [(0, "s")]
+    by_id, row, ttl, by_reference, again, same = one.turn.rows
+    assert (by_id, by_reference) == (id_key("andina", "0A0000000123ABCD1"), reference_key("andina", "banco/m/1"))
+    assert (row, ttl) == (again, same)
+    assert decode_sent(row).id == "0A0000000123ABCD1"
+    one = line(over_http(), message())
+    (part,) = one.write()
+    one.settler.answers([HttpAnswer(part, "SM1")], NOW)
+    assert one.turn.rows[::3] == [id_key("andina", "SM1")]
+
+
+@pytest.mark.parametrize("text", ["Hola", long_text(2)])
+def test_what_an_earlier_attempt_may_have_got_accepted_takes_no_plan_along(text: str) -> None:
+    """Its receipt must not send it over another channel: the person may have it."""
+    for doubtful in (False, True):
+        one = line(alone(), message(text=text, attempt=2, plan=PLAN, doubtful=doubtful))
+        one.answer(one.write())
+        assert [bool(decode_sent(row).plan) for row in one.turn.rows[1::3]] == [not doubtful] * len(one.turn.rows[1::3])

@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord
 from redis.asyncio import Redis
 
 from gateway.errors import ConfigError, Disposition
-from gateway.flight import SPAN, Queue
+from gateway.flight import Queue
 from gateway.ledger import Entry, Outcome
 from gateway.model import encode_message
 from gateway.pairs import Pairs
@@ -50,6 +50,7 @@ class Group:
         self.records: dict[TopicPartition, list[ConsumerRecord]] = {}
         self.failure: Exception | None = None
         self.asked: list[set[TopicPartition]] = []
+        self.ends: dict[TopicPartition, int] = {}
         self.before_answer = lambda: None
 
     async def committed(self, tp: TopicPartition) -> int | None:
@@ -59,6 +60,9 @@ class Group:
         if self.failure is not None:
             raise self.failure
         self.offsets.update(positions)
+
+    def highwater(self, tp: TopicPartition) -> int | None:
+        return self.ends.get(tp)
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.positions[tp] = offset
@@ -162,7 +166,8 @@ async def test_a_queue_is_read_from_where_the_group_is(store_url: str, namespace
         await it.assign(it.tp(), it.tp(index=1))
         assert it.group.positions == {it.tp(): 42, it.tp(index=1): 0}
         assert it.queue(it.tp()).progress.position == 42
-        assert it.queue(it.tp()).limit == 42 + SPAN
+        queue = it.queue(it.tp())
+        assert queue.limit == 42 + queue.slot.lane.span
 
 
 async def test_a_slot_that_stays_keeps_its_bind(store_url: str, namespace: str) -> None:
@@ -201,6 +206,16 @@ async def test_caps_follow_the_slots_that_are_owned(store_url: str, namespace: s
         assert gate.wait(message(tenant="b"), 1, 0.0) == pytest.approx(1 / 100)
         await it.assign()
         assert gate.wait(message(tenant="c"), 1, 0.0) == 60
+
+
+async def test_who_has_no_slot_of_a_lane_wants_nothing_of_its_rate(store_url: str, namespace: str) -> None:
+    """Whatever was wanted when the last one left."""
+    async with owner(store_url, namespace, leased=False) as it:
+        await it.assign(it.tp())
+        lease = it.works.worker.lanes["andina"].lease
+        lease.want(8)
+        await it.assign()
+        assert lease._wanted == 0
 
 
 async def test_slots_that_come_may_have_used_up_what_people_had_and_a_reload_has_not(
@@ -309,14 +324,78 @@ async def test_after_a_crash_each_record_is_what_the_ledger_says(store_url: str,
 async def test_a_ledger_that_is_lost_is_loudly_doubted(
     store_url: str, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The group has committed, so somebody has written: as much as may have been is in doubt."""
+    """The group has committed, so somebody has written: of what is in the topic, as much as may have been is in doubt."""
+    async with owner(store_url, namespace) as it:
+        it.group.offsets, it.group.ends = {it.tp(): 100}, {it.tp(): 1_000_000}
+        await it.assign(it.tp())
+        queue = it.queue(it.tp())
+        async with it.fetching():
+            await it.until(lambda: queue.slot.lane.meter.ledgers_lost == 1)
+        assert (queue.unsure, queue.recover_before) == (True, 100 + queue.slot.lane.span)
+        assert [each.levelno for each in caplog.records if each.levelno > logging.ERROR] == [logging.CRITICAL]
+
+
+async def test_what_came_after_the_ledger_was_lost_is_not_in_doubt(store_url: str, namespace: str) -> None:
+    """Nobody can have written what was not in the topic when its queue came to us; the next owner knows that too."""
     async with owner(store_url, namespace) as it:
         it.group.offsets = {it.tp(): 100}
         await it.assign(it.tp())
         queue = it.queue(it.tp())
-        assert (queue.unsure, queue.recover_before) == (True, 100 + SPAN)
-        assert queue.slot.lane.meter.ledgers_lost == 1
-        assert [each.levelno for each in caplog.records if each.levelno > logging.ERROR] == [logging.CRITICAL]
+        async with it.fetching():
+            it.group.ends = {it.tp(): 99}  # of a leader that does not know its end yet
+            await asyncio.sleep(0.02)
+            assert queue.recover_before == 100 + queue.slot.lane.span
+            it.group.ends = {it.tp(): 103}
+            await it.until(lambda: queue.recover_before == 103)
+        await it.works.turns()
+        it.group.ends = {it.tp(): 150}
+        await it.assign(it.tp())
+        assert (queue.unsure, queue.recover_before) == (False, 103)
+
+
+async def test_a_ledger_that_is_lost_stays_so_until_it_was_told(store_url: str, namespace: str) -> None:
+    """A second owner comes before the first has said anything: it finds the queue known, and nothing known of it."""
+    async with owner(store_url, namespace) as it:
+        await it.works.worker.ledger.acquire(f"{it.tp().topic}:0", 100, 140)
+        it.group.offsets, it.group.ends = {it.tp(): 100}, {it.tp(): 120}
+        await it.assign(it.tp())
+        queue = it.queue(it.tp())
+        assert (queue.unsure, queue.recover_before) == (True, 140)
+        async with it.fetching():
+            await it.until(lambda: queue.recover_before == 120)
+
+
+async def test_a_topic_that_was_made_anew_has_nothing_to_do_with_its_ledger(store_url: str, namespace: str) -> None:
+    """What became of the offsets of the old one would be told of messages that nobody has sent."""
+    async with owner(store_url, namespace) as it:
+        tp = it.tp()
+        await written_by_another(it, 5, {1: Outcome("s", 1.0, ("id",))})
+        it.group.ends = {tp: 3}
+        await it.assign(tp)
+        queue = it.queue(tp)
+        async with it.fetching():
+            await it.until(lambda: queue.recover_before == 0)
+        assert queue.recovered == {}
+        await it.works.turns()
+        found = await it.works.worker.ledger.acquire(queue.name, 0)
+        assert (found.intent, found.outcomes) == (0, {})
+
+
+async def test_a_topic_that_is_made_anew_meanwhile_begins_again(store_url: str, namespace: str) -> None:
+    """Its offsets mean other messages now: what is known of them is forgotten, and the next worker reads all of it."""
+    async with owner(store_url, namespace) as it:
+        tp = it.tp()
+        it.group.offsets = {tp: 5}
+        await it.assign(tp)
+        it.group.records = {tp: [record(tp.topic, n, encode_message(each)) for n, each in enumerate(messages(3))]}
+        async with it.fetching() as task:
+            with pytest.raises(RuntimeError, match="made anew"):
+                await task
+        assert it.group.offsets == {tp: 0}
+        await it.assign()
+        await it.assign(tp)
+        queue = it.queue(tp)
+        assert (queue.unsure, queue.recover_before, queue.committed, it.group.positions[tp]) == (False, -1, 0, 0)
 
 
 async def test_a_ledger_that_is_lost_meanwhile_is_loudly_told_again(
@@ -332,6 +411,18 @@ async def test_a_ledger_that_is_lost_meanwhile_is_loudly_told_again(
         assert ids(site.written("andina")) == ["m"]
         assert (queue.unsure, queue.slot.lane.meter.ledgers_lost) == (False, 1)
         assert [each.levelno for each in caplog.records if each.levelno > logging.ERROR] == [logging.CRITICAL]
+        queue.flights.clear()  # nobody will answer it
+
+
+async def test_queues_at_rest_are_told_again_too(store_url: str, namespace: str) -> None:
+    """Else their next owner would take what waits in them for what may have been written."""
+    async with works(configured({"andina": {}, "brava": {}}, (), store_url, kafka={"prefix": namespace})) as site:
+        queue, resting = await site.queue("andina"), await site.queue("brava")
+        async with Redis.from_url(store_url) as redis:
+            await redis.delete(f"{namespace}:q:{queue.name}", f"{namespace}:q:{resting.name}")
+            put(queue, message("m"))
+            await site.turns()
+            assert await redis.exists(f"{namespace}:q:{resting.name}")
         queue.flights.clear()  # nobody will answer it
 
 
@@ -454,7 +545,7 @@ async def test_a_commit_gives_room_for_more(store_url: str, namespace: str) -> N
         queue.progress.done_many([0])
         it.works.inbox.wake.clear()
         await it.slots._commit()
-        assert (queue.committed, queue.limit) == (1, 1 + SPAN)
+        assert (queue.committed, queue.limit) == (1, 1 + queue.slot.lane.span)
         assert it.works.inbox.wake.is_set()
 
 

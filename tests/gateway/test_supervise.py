@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gateway.cli import app, control
+from gateway.log import Sampling
 from gateway.supervise import Restarts, Supervisor
 from tests.gateway.test_cli import write
 
@@ -25,6 +26,7 @@ from tests.gateway.test_cli import write
 WELL = ("cat",)
 DYING = ("sh", "-c", "exit 3")
 DEAF = ("sleep", "600")
+NOWHERE = ("nowhere-to-be-found",)
 
 
 # When.
@@ -187,6 +189,61 @@ async def test_it_gives_up_when_none_comes_up(caplog: pytest.LogCaptureFixture, 
     assert await asyncio.wait_for(it.run(), 20) == code
     assert len(started) == 5
     assert f"worker=0 ended code={end} again and none comes up: giving up" in caplog.messages
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """An interpreter that is away while it is upgraded, or a machine that is out of memory, ends nobody else."""
+    started: list[int] = []
+
+    def command(index: int) -> tuple[str, ...]:
+        started.append(index)
+        return NOWHERE if started == [0, 1] else WELL
+
+    it = Supervisor(command, 2, Restarts(first_s=0.01))
+    running = asyncio.create_task(it.run())
+    await until(lambda: len(started) == 3)
+    it.stop()
+    assert await running == 0
+    assert started == [0, 1, 1]
+    (line,) = (line for line in caplog.messages if " ended " in line and "starts again" in line)
+    assert "No such file or directory" in line
+
+
+async def test_it_gives_up_when_none_can_be_started(caplog: pytest.LogCaptureFixture) -> None:
+    """That is for a person to look at, as one that ends at once is."""
+    it, started = supervisor(NOWHERE)
+    assert await asyncio.wait_for(it.run(), 20) == 1
+    assert len(started) == 5
+    assert "giving up" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (35, "35")])
+async def test_a_worker_that_a_signal_ends_is_started_again(
+    caplog: pytest.LogCaptureFixture, number: int, name: str
+) -> None:
+    """Those for real time have no names."""
+    it, started = supervisor(("bash", "-c", f"kill -{number} $$"), WELL)
+    running = asyncio.create_task(it.run())
+    await until(lambda: len(started) == 2)
+    it.stop()
+    assert await running == 0
+    assert f"worker=0 ended signal={name}, starts again in 0.01 s" in caplog.messages
+
+
+async def test_every_end_of_a_worker_leaves_its_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A person waits for each, however soon it follows another: `was drained` says that a reload would start it again."""
+    script = "cd $0; [ -e drained-$1 ] || { touch drained-$1; exit 0; }; exec cat"
+    it = Supervisor(lambda index: ("bash", "-c", script, str(tmp_path), str(index)), 4, Restarts())
+    running = asyncio.create_task(it.run())
+    await until(lambda: sum("was drained" in line for line in caplog.messages) == 4)
+    assert await asyncio.wait_for(running, 20) == 0
+    dying, _ = supervisor(*[DYING] * 4, WELL)
+    running = asyncio.create_task(dying.run())
+    await until(lambda: sum("starts again" in line for line in caplog.messages) == 4)
+    dying.stop()
+    await running
+    sampling = Sampling()
+    assert sum(sampling.filter(record) for record in caplog.records if record.levelno >= logging.WARNING) == 8
 
 
 async def test_a_worker_that_does_not_end_is_killed_when_asked_twice() -> None:

@@ -6,11 +6,14 @@ import asyncio
 import json
 import logging
 from math import inf
+from urllib.parse import quote
 
 import msgspec
 import pytest
 
 from gateway import web
+from gateway.admin import Ask
+from gateway.log import Sampling
 from gateway.status import WorkerStatus
 from tests.support.admin import TOKEN, served
 from tests.support.dispatching import slot_of
@@ -34,8 +37,11 @@ async def test_a_worker_that_cannot_carry_messages_is_not_ready_and_says_why() -
         slot = slot_of(site.worker.lanes["andina"], 1, site.worker.inbox)
         slot.port.bound, slot.port.down_reason = False, "connect: refused"  # type: ignore[misc]
         site.worker.dispatcher.slots["andina", 1] = slot
-        site.worker.outbox.away = True
-        assert await site.get("/readyz") == (503, "kafka is away\nlane andina slot 1: connect: refused\n")
+        site.worker.outbox.away = {"recado.events", "recado.lane.andina.bulk"}
+        assert await site.get("/readyz") == (
+            503,
+            "kafka is away: recado.events, recado.lane.andina.bulk\nlane andina slot 1: connect: refused\n",
+        )
 
 
 async def test_a_worker_that_has_not_started_says_so() -> None:
@@ -161,6 +167,44 @@ async def test_templates_and_campaigns_are_paused_by_their_names(store_url: str,
         assert len(site.worker.controls.asked) == 2
 
 
+@pytest.mark.parametrize("campaign", ["{x}", "a}/{b", "..", "50%", "a?b#c", "a;b", "ñ 1"])
+async def test_a_campaign_may_have_any_name(store_url: str, namespace: str, campaign: str) -> None:
+    """Publishers make them from templates of their own."""
+    async with served(store_url, namespace) as site:
+        assert await site.post(f"/campaigns/{quote(campaign, safe='')}/{quote(campaign, safe='')}/pause") == (
+            200,
+            "done",
+        )
+        assert set(site.worker.controls.asked) == {("campaign", campaign, campaign)}
+
+
+async def test_a_pause_holds_that_was_taken_back_elsewhere_a_moment_ago(store_url: str, namespace: str) -> None:
+    """Of which this worker has not heard yet: what is asked for last holds."""
+    async with served(store_url, namespace) as here, served(store_url, namespace) as there:
+        assert await here.post("/lanes/andina/pause") == (200, "done")
+        await there.worker.controls.load(there.worker.patience)
+        assert await there.post("/lanes/andina/resume") == (200, "done")
+        assert await here.post("/lanes/andina/pause") == (200, "done")
+        await there.worker.controls.load(there.worker.patience)
+        assert there.worker.lanes["andina"].limit == 0.0
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [(("template", "gone", "otp", "es"), "/templates/gone/otp/es"), (("lane", "gone"), "/lanes/gone")],
+)
+async def test_what_was_paused_of_a_lane_that_is_gone_is_resumed(
+    store_url: str, namespace: str, key: tuple[str, ...], path: str
+) -> None:
+    """Or it would be paused for ever, and an alert say so; a name that nobody has paused is a mistake all the same."""
+    async with served(store_url, namespace) as site:
+        await site.worker.controls.change(key, Ask(1.0))
+        assert await site.post(f"{path}/pause") == (404, "there is no lane gone")
+        assert await site.post(f"{path}/resume") == (200, "done")
+        assert site.worker.controls.asked == {}
+        assert await site.post(f"{path}/resume") == (404, "there is no lane gone")
+
+
 @pytest.mark.parametrize("path", ["/lanes/nowhere/pause", "/lanes/nowhere/rate", "/templates/nowhere/otp/es/pause"])
 async def test_a_lane_that_is_not_there_is_told(path: str) -> None:
     """A mistyped name must not look like a pause."""
@@ -198,6 +242,25 @@ async def test_every_action_leaves_a_line(caplog: pytest.LogCaptureFixture) -> N
         "action path=/drain remote=127.0.0.1 status=200 result='done'",
         "action path=/campaigns/a/%0Ainjected=1/pause remote=127.0.0.1 status=401 result='the token is missing or wrong'",
     ]
+
+
+async def test_every_action_leaves_its_line_however_often(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A third pause within a minute is no repetition of the second. Who has no token could fill a disk."""
+    async with served(store_url, namespace) as site:
+        for _ in range(5):
+            await site.post("/lanes/andina/pause")
+            await site.post("/lanes/andina/resume")
+            await site.post("/lanes/nowhere/pause")
+        for _ in range(5):
+            await site.post("/lanes/andina/pause", headers={})
+    sampling = Sampling()
+    written = [each.getMessage() for each in caplog.records if sampling.filter(each)]
+    assert sum("status=200" in line for line in written) == 10
+    assert sum("status=404" in line for line in written) == 5
+    assert sum("status=401" in line for line in written) == 3
+    assert sum("asked for lane=andina" in line for line in written) == 10
 
 
 async def test_problems_are_json_for_programs() -> None:

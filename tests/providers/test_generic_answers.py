@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.errors import Disposition
 from gateway.providers.contract import Accepted, Failure, Result, Scope
@@ -160,6 +161,39 @@ def test_what_is_in_doubt_is_known_by_what_callbacks_carry(callbacks: str, known
     reply = REPLY.replace('id = "id"', 'own_id = "{reference.once}"')
     provider = lane(REQUEST, JSON_ONCE, reply, shape if callbacks else "")
     assert provider.own_id(a_message()) == (stable_id(a_message(), once=True) if known else "")
+
+
+@pytest.mark.parametrize(
+    ("reply", "callbacks", "known"),
+    [
+        ("", "", False),
+        ("", 'id = "id"', False),
+        ("", 'reference = "ref"', True),
+        ("", 'id = "id"\nreference = "ref"', False),
+        ('list = "parts"\ncount = "parts-count"', 'id = "id"\nreference = "ref"', True),
+    ],
+    ids=["no callbacks", "by its id", "by our reference", "by both", "by both, an id for each part"],
+)
+def test_what_is_accepted_is_known_by_our_reference_where_callbacks_may_lack_its_id(
+    reply: str, callbacks: str, known: bool
+) -> None:
+    """Each row costs the store."""
+    status = f'[callback.status]\nstatus = "s"\nstatuses = {{ ok = "delivered" }}\n{callbacks}\notherwise = "rejected"'
+    provider = lane(REQUEST, JSON, REPLY + reply, f"[callback]\n{WORD}\n{status}" if callbacks else "")
+    assert provider.by_reference is known
+
+
+def test_octets_of_a_header_that_are_no_text_are_replaced() -> None:
+    """An id would be a key of the store, which cannot have them."""
+    provider = lane(REQUEST, JSON, REPLY.replace('"id"', '"header:x-id"') + 'code = "header:x-code"')
+    reply = a_reply({})
+    accepted, refused = (
+        provider.read([a_message()], replace(reply, status=status, headers={"x-id": "n\udcfa7", "x-code": "\udcfa"}))
+        for status in (200, 400)
+    )
+    assert accepted == [Accepted("n?7")]
+    assert isinstance(refused[0], Failure)
+    assert refused[0].code == "?"
 
 
 def test_messages_of_a_batch_are_matched_by_what_the_vendor_repeats() -> None:

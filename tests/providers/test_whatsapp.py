@@ -374,6 +374,46 @@ def test_a_change_names_the_business_account_that_it_is_of() -> None:
     assert [each.account for each in PROVIDER.receive(hook(body)).changes] == ["1", "2"]
 
 
+def entry(time: str) -> bytes:
+    """A callback of which Meta says when it was, in any JSON."""
+    value = {"event": "PAUSED", "message_template_name": "due", "message_template_language": "es_MX"}
+    change = json.dumps({"field": "message_template_status_update", "value": value})
+    return (
+        f'{{"object":"whatsapp_business_account","entry":[{{"id":"W","time":{time},"changes":[{change}]}}]}}'.encode()
+    )
+
+
+@pytest.mark.parametrize("time", ["1739321024", '"1739321024"', "1739321024123", '"1739321024123"'])
+def test_a_change_has_the_time_of_its_entry(time: str) -> None:
+    """In seconds, or in milliseconds as other products of Meta write it."""
+    changes = PROVIDER.receive(hook(entry(time))).changes
+    assert changes == [Change("template:due/es_MX", "status", "PAUSED", account="W", at=1739321024.0)]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "null",
+        "0",
+        "-1739321024",
+        "17393210240",
+        "1739321024.5",
+        "1e999",
+        "9" * 400,
+        '""',
+        '"2025-02-12"',
+        "true",
+        "[]",
+        "{}",
+    ],
+    ids=lambda time: time[:12],
+)
+def test_a_time_that_cannot_be_read_costs_nothing_else(time: str) -> None:
+    """The change is as one without."""
+    changes = PROVIDER.receive(hook(entry(time))).changes
+    assert changes == [Change("template:due/es_MX", "status", "PAUSED", account="W")]
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_callbacks(vector: dict[str, Any]) -> None:
     """Every row of the documented callbacks, and those that strange ones cost nothing but themselves."""

@@ -65,6 +65,21 @@ def configured(
     return config.loads(text, {"PASSWORD": "secret"})
 
 
+def numbers() -> config.Config:
+    """Two numbers of WhatsApp, of which the first may carry collections."""
+    keys = {"token_env": "S", "app_secret_env": "S", "verify_token_env": "S"}
+    sections = {
+        "kafka": {"bootstrap": "localhost:9092"},
+        "store": {"url": "redis://localhost"},
+        "lanes": {
+            "a": {"provider": "whatsapp", "allow_collections": True, "whatsapp": {**keys, "phone_number_id": "1"}},
+            "b": {"provider": "whatsapp", "whatsapp": {**keys, "phone_number_id": "2"}},
+        },
+        "routes": [{"channel": "whatsapp", "lanes": ["b", "a"]}],
+    }
+    return config.loads("\n".join(f"{name} = {toml(table)}" for name, table in sections.items()), {"S": "secret"})
+
+
 def message(message_id: str = "m", **changes: Any) -> Message:
     """A short bulk message to one person, but for the changes."""
     plain = Message(
@@ -184,7 +199,7 @@ class Line:
         self.failover = Failover(configuration.kafka, configuration.lanes, router)
         self.turn = Turn()
         self.settler = Settler(self.turn, configuration.classes, self.inbox, self.failover, 3600)
-        self.forwarder = Forwarder(self.turn, self.settler, self.failover, configuration.classes, batch)
+        self.forwarder = Forwarder(self.turn, self.settler, self.failover, batch)
         self.slots: dict[tuple[str, int], Slot] = {}
 
     def slot(self, lane: str, index: int = 0) -> Slot:
