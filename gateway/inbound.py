@@ -75,17 +75,15 @@ return groups
 """
 )
 
-# [prefix, ttl, keys whose parts are joined]
+# [prefix, ttl, [key, part number, octets in hex, …]] of parts that were joined; what stands there now may be another message's
 _DONE = Script("""
 local a = cmsgpack.unpack(ARGV[1])
-for _, key in ipairs(a[3]) do
-  local rows = redis.call('HGETALL', a[1] .. key)
-  for n = 1, #rows, 2 do
-    if rows[n + 1]:sub(1, 1) ~= '=' then
-      redis.call('HSET', a[1] .. key, rows[n], '=' .. redis.sha1hex(rows[n + 1]))
-    end
+for n = 1, #a[3], 3 do
+  local key, number, octets = a[1] .. a[3][n], a[3][n + 1], a[3][n + 2]
+  if redis.call('HGET', key, number) == octets then
+    redis.call('HSET', key, number, '=' .. redis.sha1hex(octets))
+    redis.call('EXPIRE', key, a[2])
   end
-  redis.call('EXPIRE', a[1] .. key, a[2])
 end
 """)
 
@@ -210,13 +208,13 @@ class Inbound:
                 parts.append((joining, place.part_number, payload))
         said: set[Record] = set()  # what one read brings again as a whole would have the same id
         while records or parts:
-            joined, parts = await self._join(parts, now) if parts else ({}, [])
+            joined, octets, parts = await self._join(parts, now) if parts else ({}, [], [])
             records += (record for record in joined.values() if record not in said)
             if records:
                 await self._outbox.send_keyed(self._topic, records)
                 self.counts["published"] += len(records)
             if joined:
-                await self._store.run(_DONE, (self._prefix, self._wait, list(joined)))
+                await self._store.run(_DONE, (self._prefix, self._wait, octets))
             said.update(joined.values())
             records = []
 
@@ -274,14 +272,15 @@ class Inbound:
             value = encode_inbound(msgspec.structs.replace(message, text=message.text[:_MOST_TEXT], data={}, **cut))
         return message.from_.encode()[:_MOST_NAME], value
 
-    async def _join(self, parts: list[_Part], now: float) -> tuple[dict[str, Record], list[_Part]]:
-        """Return what is complete, by its key, and the parts that come again once that is published and marked so."""
+    async def _join(self, parts: list[_Part], now: float) -> tuple[dict[str, Record], list[Any], list[_Part]]:
+        """Return what is complete, by its key; of what octets, for `_DONE`; and the parts that come again once that is done."""
         flat: list[Any] = []
         for joining, number, payload in parts:
             flat += (joining.key, number, joining.count, payload.hex())
         # Kept longer than they wait, so that the deadline on the ladder always finds them.
         found = await self._store.run(_COLLECT, (self._prefix, 2 * self._wait + 86_400, flat))
         records: dict[str, Record] = {}
+        octets: list[Any] = []
         incomplete: dict[str, _Joining] = {}
         waiting: list[_Part] = []
         for part, (waits, all_parts) in zip(parts, found, strict=True):
@@ -293,6 +292,8 @@ class Inbound:
             by_number = _by_number(all_parts)
             if len(by_number) == joining.count:
                 records[joining.key] = _record(joining, by_number, 0)
+                for n in range(0, len(all_parts), 2):
+                    octets += (joining.key, all_parts[n].decode(), all_parts[n + 1].decode())
                 incomplete.pop(joining.key, None)
             else:
                 incomplete[joining.key] = joining
@@ -302,7 +303,7 @@ class Inbound:
             for key, joining in incomplete.items():
                 self._ladder.put(deadlines, now + self._wait, JOIN, key.encode(), _encode_joining(joining), now)
             await self._outbox.send(deadlines)
-        return records, waiting
+        return records, octets, waiting
 
 
 def _id_of(message: InboundRecord) -> str:

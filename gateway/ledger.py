@@ -171,7 +171,7 @@ class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
     step: int = 0
     """`n` only: which of the steps that were left, from 0."""
     doubtful: bool = False
-    """`r` only: this attempt may have been accepted for all that."""
+    """`r` and `w` only: this attempt may have been accepted for all that."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -275,10 +275,6 @@ class Ledger:
             lost=[entries[-n - 1].name for n in fenced if n < 0],
             taken={taken[n]: taken[n + 1].decode() for n in range(0, len(taken), 2)},
         )
-
-    async def forget(self, name: str) -> None:
-        """See above."""
-        await forget(self._store, self._prefix, [name])
 
     async def trim(self, passed: Iterable[tuple[str, int, int]]) -> None:
         """Forget outcomes below a committed offset: (queue, offset trimmed to before, committed offset)."""

@@ -25,7 +25,7 @@ from msgspec import Meta, Struct
 
 from gateway.errors import Disposition, GatewayError
 from gateway.model import Message
-from gateway.providers.contract import Accepted, Failure, Result, Scope, Unsendable
+from gateway.providers.contract import Accepted, Failure, Result, Scope, Unsendable, storable
 from gateway.providers.paths import Malformed
 from gateway.providers.placeholders import Constants, Filler, Template
 from gateway.providers.requests import stable_id
@@ -216,8 +216,9 @@ class Unreachable(GatewayError):
     """There is no connection: nobody answers, or the server takes nobody now. It has heard nothing of a message."""
 
     def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
+        why = storable(Failure(Disposition.RETRY, code, reason))  # a server's words stand in logs and on pages too
+        super().__init__(why.text)
+        self.code = why.code
 
 
 def failure(code: int, text: str, *, of_mail: bool = False) -> Failure:

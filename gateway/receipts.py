@@ -348,7 +348,7 @@ class Receipts:
         flat: list[Any] = []
         for early, sent in parts:
             known = f"{sent.attempt} {int(bool(sent.plan))} {early.status} {early.text} {early.code}"
-            flat += (f"g:{parts_key(sent)}", sent.number, known)
+            flat += (f"a:{parts_key(sent)}", sent.number, known)
         groups = await self._store.run(COLLECT, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
@@ -417,7 +417,7 @@ class Receipts:
         parts = [sent for of_one in doubts for _, sent in of_one if sent.parts > 1]
         if not parts:
             return doubts
-        flat = [each for sent in parts for each in (f"g:{parts_key(sent)}", sent.number)]
+        flat = [each for sent in parts for each in (f"a:{parts_key(sent)}", sent.number)]
         told = iter(await self._store.run(TOLD, (self._prefix, flat)))
         return [[(field, sent) for field, sent in of_one if sent.parts == 1 or not next(told)] for of_one in doubts]
 

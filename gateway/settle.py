@@ -194,9 +194,12 @@ class Settler:
 
     def defer(self, flight: Flight, seconds: float, now: float) -> None:
         """Let a message of which nothing was written step aside for so long; its parts are dropped in their turn."""
-        self._turn.settle(
-            flight, Outcome("w", now, flight.message.accepted_ids, due=now + seconds, attempt=flight.message.attempt)
+        message = flight.message
+        # What may have been written before the ledger was lost is as doubtful when it comes back.
+        outcome = Outcome(
+            "w", now, message.accepted_ids, due=now + seconds, attempt=message.attempt, doubtful=flight.in_doubt
         )
+        self._turn.settle(flight, outcome)
 
     def refuse(self, flight: Flight, failure: Failure, now: float) -> None:
         """Fail a message of which this attempt has written nothing, or go on with the next step of its plan."""
@@ -356,7 +359,7 @@ class Settler:
             after=held or 0.0,
         )
         if failure.doubtful:  # a callback may tell before the next attempt does
-            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
+            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id], goes_on=again is not None)
         if again is not None:
             return Outcome("r", now, ids, failure.code, "", parts, again, doubtful=doubtful)
         if failure.doubtful or flight.message.doubtful:
@@ -365,16 +368,18 @@ class Settler:
             "f", now, ids, failure.code, "no attempts or time left", parts
         )
 
-    def _doubt(self, flight: Flight, numbers: Iterable[int]) -> None:
+    def _doubt(self, flight: Flight, numbers: Iterable[int], *, goes_on: bool = False) -> None:
         """Index the parts in doubt by where they went: a receipt that nobody claims may tell what became of them.
 
-        Where callbacks carry our reference, by that: the first of them tells.
+        Where callbacks carry our reference, by that: the first of them tells. If the message goes on with another attempt, what
+        is told of this one starts no step of its plan.
         """
         lane = flight.queue.slot.lane
+        message = msgspec.structs.replace(flight.message, doubtful=True) if goes_on else flight.message
         for number in numbers:
             template = "" if lane.number is None else template_of(flight.message)
             row = encode_sent(
-                sent(flight.message, lane.name, len(flight.ids), number, "", _portfolio(flight), template=template)
+                sent(message, lane.name, len(flight.ids), number, "", _portfolio(flight), template=template)
             )
             if lane.carrier.echoes:
                 own_id = lane.carrier.own_id(flight.message)

@@ -174,8 +174,14 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 queue = self._queues.get(tp)
                 if queue is None or not queue.owned:
                     continue
-                if records[0].offset < queue.progress.end:
-                    await self._begin_again(queue)
+                if (
+                    records[0].offset < queue.progress.end
+                ):  # ours was beyond the end: of another topic, or of one that lost its end
+                    queue.fenced = True
+                    log.critical(
+                        "a topic is shorter than what was read of it, a person has to look queue=%s", queue.name
+                    )
+                    continue
                 queue.progress.begin([record.offset for record in records])
                 queue.records.extend(records)
             if fetched:
@@ -309,13 +315,6 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             queue.recover_before = queue.entry.intent = min(queue.recover_before, end)
             self._dispatcher.tell(queue)
 
-    async def _begin_again(self, queue: Queue) -> None:
-        """A topic is shorter than what was read of it: its queue is as new for the worker that comes after this one."""
-        log.critical("a topic was made anew, its queue begins again, and so does this worker queue=%s", queue.name)
-        await self._ledger.forget(queue.name)
-        await commit(self._consumer, {queue.tp: 0})
-        raise RuntimeError(f"{queue.name} was made anew")
-
     async def _is_new(self, lane: str) -> bool:
         """Whether nothing was ever committed for a lane, in any process: then nobody can hold a share of its rate."""
         config = self._lanes[lane].config
@@ -350,7 +349,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         for tp, queue in self._queues.items():
             if queue.progress.position - queue.committed > queue.slot.lane.span // 2:
                 self._commit_now.set()
-            if len(queue.records) < high:
+            if len(queue.records) < high and not queue.fenced:
                 wanting.append(tp)
         return wanting
 

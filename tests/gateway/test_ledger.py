@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from gateway.ledger import BLOCK, Entry, Exchanged, Ledger, Outcome
+from gateway.ledger import BLOCK, Entry, Exchanged, Ledger, Outcome, forget
 from gateway.store import Patience, Store
 
 QUEUE = "recado.lane.alpha.bulk:0"
@@ -87,7 +87,7 @@ async def test_a_queue_that_is_forgotten_is_new(store_url: str, namespace: str) 
         for offset in (0, BLOCK, 2 * BLOCK):
             entry.settle(offset, SUBMITTED)
         await it.exchange(entry)
-        await it.ledger.forget(QUEUE)
+        await forget(it.ledger._store, f"{namespace}:", [QUEUE])
         assert await it.keys() == []
 
 

@@ -245,6 +245,13 @@ def test_a_reply_says_what_to_do(code: int, of_mail: bool, disposition: Disposit
     assert failure(code, "why", of_mail=of_mail) == Failure(disposition, f"smtp:{code}", "why", scope=scope)
 
 
+def test_why_a_server_is_not_reached_is_text() -> None:
+    """It stands in logs and on pages, and servers answer in Latin-1 too, and at length."""
+    error = Unreachable("smtp:421", b"buz\xf3n".decode("utf-8", "surrogateescape") + "x" * 5000)
+    assert str(error).startswith("buz?nxxx")
+    assert len(str(error)) <= 500
+
+
 def test_an_enhanced_code_is_part_of_the_code() -> None:
     """RFC 3463: it says more than the three digits."""
     assert failure(550, "5.1.1 no such user").code == "smtp:550:5.1.1"

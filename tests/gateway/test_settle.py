@@ -443,6 +443,27 @@ def test_what_is_refused_the_second_time_may_have_been_accepted_the_first(
     assert len(one.turn.doubts) == 4
 
 
+def test_what_is_told_of_an_attempt_that_was_followed_by_another_starts_no_step() -> None:
+    """The next one has the claim that the step would need, and is on its way."""
+    plan = (Step("sms", "", "Hola", ""),)
+    one, again = resent(late=False, plan=plan)
+    one.answer(again, RSYSERR, NOW + 9)
+    assert (one.outcomes["m"].kind, one.outcomes["m"].doubtful) == ("r", True)
+    assert decode_sent(one.turn.doubts[2]).plan == ""
+    one, again = resent(late=False, plan=plan)
+    one.answer(again, RINVDSTADR, NOW + 9)
+    assert decode_sent(one.turn.doubts[2]).plan
+
+
+def test_doubt_steps_aside_with_a_message() -> None:
+    """It comes back from the delay ladder as doubtful as it was."""
+    one = line(alone(), message(class_=OTP), class_="otp")
+    flight = one.slot("andina").queues[0].ready[0].flight
+    flight.in_doubt = True
+    one.settler.defer(flight, 60, NOW)
+    assert decode_message(_again(flight, one.outcomes["m"])[1]).doubtful
+
+
 def test_silence_makes_no_refusal_better() -> None:
     """One part was refused for good: the other is not written again and again."""
     one = line(alone(), message(text=long_text(2), class_=OTP), class_="otp")

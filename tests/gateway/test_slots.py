@@ -381,21 +381,24 @@ async def test_a_topic_that_was_made_anew_has_nothing_to_do_with_its_ledger(stor
         assert (found.intent, found.outcomes) == (0, {})
 
 
-async def test_a_topic_that_is_made_anew_meanwhile_begins_again(store_url: str, namespace: str) -> None:
-    """Its offsets mean other messages now: what is known of them is forgotten, and the next worker reads all of it."""
+async def test_a_topic_that_is_shorter_than_what_was_read_stands_still(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was made anew, or lost its end: whether what it gives was sent before, nobody here can know. The others go on."""
     async with owner(store_url, namespace) as it:
-        tp = it.tp()
+        tp, other = it.tp(), it.tp(index=1)
         it.group.offsets = {tp: 5}
-        await it.assign(tp)
-        it.group.records = {tp: [record(tp.topic, n, encode_message(each)) for n, each in enumerate(messages(3))]}
-        async with it.fetching() as task:
-            with pytest.raises(RuntimeError, match="made anew"):
-                await task
-        assert it.group.offsets == {tp: 0}
-        await it.assign()
-        await it.assign(tp)
-        queue = it.queue(tp)
-        assert (queue.unsure, queue.recover_before, queue.committed, it.group.positions[tp]) == (False, -1, 0, 0)
+        await it.assign(tp, other)
+        it.group.records = {
+            each: [record(each.topic, n, encode_message(one)) for n, one in enumerate(messages(3))]
+            for each in (tp, other)
+        }
+        async with it.fetching():
+            await it.until(lambda: len(it.queue(other).records) == 3 and it.queue(tp).fenced)
+            asked = len(it.group.asked)
+            await it.until(lambda: len(it.group.asked) > asked)
+        assert (len(it.queue(tp).records), it.group.asked[-1]) == (0, {other})
+        assert "shorter than what was read" in caplog.text
 
 
 async def test_a_ledger_that_is_lost_meanwhile_is_loudly_told_again(
