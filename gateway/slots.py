@@ -174,9 +174,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 queue = self._queues.get(tp)
                 if queue is None or not queue.owned:
                     continue
-                if (
-                    records[0].offset < queue.progress.end
-                ):  # ours was beyond the end: of another topic, or of one that lost its end
+                if records[0].offset < queue.progress.end:
+                    # What we asked for was beyond the end: of another topic, or of one that has lost its end.
                     queue.fenced = True
                     log.critical(
                         "a topic is shorter than what was read of it, a person has to look queue=%s", queue.name
