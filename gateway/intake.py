@@ -269,7 +269,7 @@ class Intake:
                 choice = choice_of(to, operator)
                 if choice is None:
                     raise Rejected("route", "no route fits")
-                forbidden = self._failover.forbidden(choice, job.purpose)
+                forbidden = self._failover.forbidden(choice, job.purpose) if job.purpose else ()
                 name = (
                     choice.only
                     or pick(choice, to, down, forbidden)
