@@ -51,7 +51,7 @@ class Forwarder:
         self._batch = batch
         self.turn_s = 0.0
         """How long the dispatcher's turns are, of late."""
-        self._first = 0  # whose turn it is to choose first: slots of one lane share its tokens
+        self._turns = 0
 
     def choose(self, owned: Iterable[Slot], now: float) -> tuple[Chosen, float]:
         """What is written this turn, by slot; and in how many seconds to ask again, infinite if there is nothing to ask for."""
@@ -64,9 +64,10 @@ class Forwarder:
         slots = list(owned)
         if self._admission.look_at <= now:
             self._expire_late(slots, now)
-        self._first = (self._first + 1) % (len(slots) or 1)
+        self._turns += 1
+        slots.sort(key=_last_served)  # slots of one lane share its tokens: who was given none the longest chooses first
         down = self._failover.down
-        for slot in slots[self._first :] + slots[: self._first]:
+        for slot in slots:
             lane = slot.lane
             if lane.name in down and self._evacuate(slot, now):
                 wait = 0.0
@@ -105,6 +106,7 @@ class Forwarder:
                     some = min(want - granted, max(1, int(lane.lease.rate * _PACE_S)))
                     wait = min(wait, lane.wait(monotonic, planned[lane] + some))
                 if granted:
+                    slot.served = self._turns
                     parts = self._take(slot, waiting, sizes, granted, now)
                     if parts:
                         chosen.append((slot, parts))
@@ -322,6 +324,10 @@ class Forwarder:
         turn = self._turn
         turn.claimed.append(flight)
         turn.claims += (attempt_key(message), f"{message.source}|{flight.queue.name}:{flight.offset}")
+
+
+def _last_served(slot: Slot) -> int:
+    return slot.served
 
 
 def _is_late(flight: Flight, now: float) -> bool:

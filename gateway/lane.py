@@ -174,6 +174,8 @@ class Slot:
         self.port.set_window(lane.config.window)
         self.turns = Turns(lane.config.reserve, lane.config.weights)
         self.queues: list[Queue] = []
+        self.served = 0
+        """In which turn of the dispatcher it was last given tokens."""
 
     def __repr__(self) -> str:
         return f"<Slot {self.lane.name}/{self.index} bound={self.port.bound} {self.queues!r}>"

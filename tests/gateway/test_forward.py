@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -236,6 +238,26 @@ def test_slots_of_a_lane_share_its_tokens() -> None:
     assert sum(len(parts) for _, parts in chosen) == 5
     firsts = {one.forwarder.choose(one.slots.values(), NOW)[0][0][0].index for _ in range(4)}
     assert firsts == {0, 1}
+
+
+def test_slots_of_every_lane_take_turns_at_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many lanes a worker has, no slot of one is behind its neighbours: each has a quarter of the tokens."""
+    one = Line(configured({name: {"binds": 4, "rate": 100, "burst": 5} for name in ("andina", "brava", "clara")}))
+    clock = time.monotonic()
+    monkeypatch.setattr("gateway.forward.time", SimpleNamespace(monotonic=lambda: clock))
+    for name in one.lanes:
+        for index in range(4):
+            put(queue_of(one.slot(name, index)), *messages(100))
+    written: Counter[tuple[str, int]] = Counter()
+    for _ in range(100):
+        clock += 0.01  # a token for each lane
+        parts = one.choose()
+        for part in parts:
+            slot = part.flight.queue.slot
+            assert slot.lane.tokens(clock).take(1, clock) == 1
+            written[slot.lane.name, slot.index] += 1
+    assert len(written) == 12
+    assert max(written.values()) - min(written.values()) <= 5  # what was saved up went to the first
 
 
 def test_a_bind_that_is_down_is_given_nothing() -> None:
