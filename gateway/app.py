@@ -12,6 +12,7 @@ from typing import Any
 from gateway import inventory, ports, topics
 from gateway.admin import Controls
 from gateway.assignor import SlotAssignor
+from gateway.brake import Brake
 from gateway.carrier import HttpCarrier
 from gateway.config import Config, HttpLane
 from gateway.delay import JOIN, RECEIPT, DelayLoop, Ladder
@@ -152,6 +153,7 @@ class Worker:
             buffered=config.limits.buffered_messages,
             batch=config.limits.batch_messages,
         )
+        brake = Brake(config.intake.lane_backlog)
         self.intake = Intake(
             consumer=self._jobs,
             outbox=self.outbox,
@@ -160,7 +162,9 @@ class Worker:
             failover=self.failover,
             operators=self._operators,
             lanes=self.lanes,
+            brake=brake,
         )
+        backlog = Backlog(self._lane_consumer)
         self.meta = Meta(
             config,
             self.lanes,
@@ -168,7 +172,7 @@ class Worker:
             patience,
             prefix,
             self.inbox,
-            backlog=Backlog(self._lane_consumer),
+            backlog=backlog,
             publish=partial(self.outbox.send_keyed, kafka.events_topic),
         )
         self.dispatcher.numbers = bool(self.meta)
@@ -189,6 +193,8 @@ class Worker:
             lanes=self.lanes,
             health=self._health,
             failover=self.failover,
+            brake=brake,
+            backlog=backlog,
             inbox=self.inbox,
         )
         self._keeper = Keeper(

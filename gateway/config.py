@@ -206,6 +206,14 @@ class Claims(Struct, frozen=True, kw_only=True):
     ttl_s: Ttl = 3 * DAY
 
 
+class Intake(Struct, frozen=True, kw_only=True):
+    """How far ahead of the lanes jobs are taken."""
+
+    # Messages that may wait for one lane, over all processes; 0 is any number. Beyond it no job is taken until half of them have
+    # gone: also none for another lane, and no one-time password.
+    lane_backlog: Annotated[int, Meta(ge=0, description="a number of messages, 0 for any")] = 0
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """How much a process holds in memory at once."""
 
@@ -282,6 +290,7 @@ class Config(Struct, frozen=True, kw_only=True):
     delay: Delay = Delay()
     receipts: Receipts = Receipts()
     claims: Claims = Claims()
+    intake: Intake = Intake()
     limits: Limits = Limits()
     admin: Admin = Admin()
     webhooks: Webhooks = Webhooks()
@@ -320,6 +329,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "delay": Delay,
     "receipts": Receipts,
     "claims": Claims,
+    "intake": Intake,
     "limits": Limits,
     "admin": Admin,
     "webhooks": Webhooks,

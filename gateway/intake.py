@@ -19,6 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from gateway import content, dead, events, numbers
+from gateway.brake import Brake
 from gateway.config import Kafka
 from gateway.consumers import commit, fetch
 from gateway.delay import Ladder
@@ -96,6 +97,7 @@ class Intake:
         failover: Failover,
         operators: Operators,
         lanes: Mapping[str, Lane],
+        brake: Brake,
     ) -> None:
         self._consumer = consumer
         self._outbox = outbox
@@ -104,6 +106,7 @@ class Intake:
         self._failover = failover
         self._operators = operators
         self._lanes = lanes
+        self._brake = brake
         self.counts: Counter[str] = Counter()
         """messages, rejected, dead."""
         self.in_hand = 0
@@ -116,6 +119,11 @@ class Intake:
         self._last: asyncio.Task[None] | None = None
         """Of that the messages that were made last: the next ones wait for them, and so keep their order."""
         self._stopping = False
+
+    @property
+    def held_by(self) -> str:
+        """The lane that is so far behind that no job is taken; empty while jobs are."""
+        return self._brake.lane
 
     def stop(self) -> None:
         """Take no more jobs; the loop ends after the ones in hand."""
@@ -135,6 +143,8 @@ class Intake:
         try:
             fetched = {}
             if not (self._stopping and self._positions):  # else it takes no more, and is only to commit what it took
+                if self._brake.most:
+                    self._hold()
                 fetched = await fetch(self._consumer, timeout_ms=200, max_records=200)
             if fetched:
                 self.in_hand = sum(map(len, fetched.values()))
@@ -150,6 +160,14 @@ class Intake:
             log.warning("intake: %s", error or type(error).__name__)
             await asyncio.sleep(0.2)
         return self._stopping and not self._positions
+
+    def _hold(self) -> None:
+        """Fetch nothing while a lane is too far behind; the group is polled all the same, or it would wait for us."""
+        paused = self._consumer.paused()
+        if self._brake.lane:
+            self._consumer.pause(*(self._consumer.assignment() - paused))
+        elif paused:
+            self._consumer.resume(*paused)
 
     async def _commit(self) -> None:
         self._commit_at = time.monotonic() + _COMMIT_S

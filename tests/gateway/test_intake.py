@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, MessageSizeTooLargeError, RequestTimedOutError
 from aiokafka.structs import ConsumerRecord
 
+from gateway.brake import Brake
 from gateway.config import Config
 from gateway.delay import Ladder
 from gateway.failover import Failover
@@ -75,6 +76,7 @@ class Desk:
             failover=self.failover,
             operators=Operators(Patience(Store("redis://127.0.0.1:1")), "", lambda: False),
             lanes={name: Lane(lane, 0.0) for name, lane in config.lanes.items()},
+            brake=Brake(config.intake.lane_backlog),
         )
 
     async def take(self, *values: bytes) -> None:

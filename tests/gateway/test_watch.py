@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
+from gateway.brake import Brake
 from gateway.errors import Disposition
 from gateway.failover import Failover
 from gateway.health import Health
@@ -18,15 +20,27 @@ from gateway.providers.contract import Failure
 from gateway.routing import Router
 from gateway.store import Script, Store
 from gateway.watch import Watch
-from tests.support.dispatching import Port, configured, port_of, slot_of
+from tests.support.dispatching import Port, configured, port_of, queue_of, slot_of
 
 CLOSED = Failure(Disposition.STOP, "ESME_RINVPASWD")
+
+
+class Ends:
+    """Where the partitions of lanes end: all at the same offset."""
+
+    def __init__(self) -> None:
+        self.end = 0
+
+    async def look(self) -> None: ...
+
+    def behind(self, tp: TopicPartition, position: int) -> int:
+        return self.end - position
 
 
 class Worker:
     """What of a worker takes part: its slots, its opinion, and what it makes of all of them."""
 
-    def __init__(self, store: Store, namespace: str, slots: str, **lane: float) -> None:
+    def __init__(self, store: Store, namespace: str, slots: str, most_waiting: int = 0, **lane: float) -> None:
         config = configured({"andina": {"binds": 2, **lane}, "brava": lane}, [{"lanes": ["andina", "brava"]}])
         self.store = store
         self._looked = asyncio.Event()
@@ -37,6 +51,8 @@ class Worker:
             (name, index): slot_of(self.lanes[name], index, self.inbox) for index, name in enumerate(slots.split())
         }
         self.health = Health(config.lanes)
+        self.brake = Brake(most_waiting)
+        self.ends = Ends()
         self.watch = Watch(
             store=self,  # type: ignore[arg-type]
             prefix=f"{namespace}:",
@@ -44,6 +60,8 @@ class Worker:
             lanes=self.lanes,
             health=self.health,
             failover=self.failover,
+            brake=self.brake,
+            backlog=self.ends,  # type: ignore[arg-type]
             inbox=self.inbox,
         )
 
@@ -104,6 +122,29 @@ async def test_one_of_two_binds_here_is_enough(store_url: str, namespace: str) -
         port_of(here.slots["andina", 0]).bound = False
         await here.look()
         assert here.down == set()
+
+
+async def test_intake_is_held_by_what_waits_for_a_lane_in_all_workers_until_half_of_it_has_gone(
+    store_url: str, namespace: str
+) -> None:
+    """It may have no slot of that lane itself."""
+    async with stores(store_url) as (store,):
+        intake = Worker(store, namespace, "brava", most_waiting=100)
+        others = [Worker(store, namespace, "andina", most_waiting=100) for _ in range(2)]
+        for other in others:
+            queue_of(other.slots["andina", 0])
+
+        async def held(*waiting: int) -> str:
+            for other, end in zip(others, waiting, strict=True):
+                other.ends.end = end
+                await other.look()
+            await intake.look()
+            return intake.brake.lane
+
+        assert await held(50, 50) == ""
+        assert await held(50, 51) == "andina"
+        assert await held(0, 51) == "andina"
+        assert await held(0, 50) == ""
 
 
 async def test_a_worker_goes_by_what_others_say_of_lanes_that_it_has_no_slot_of(store_url: str, namespace: str) -> None:
