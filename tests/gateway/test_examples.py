@@ -164,7 +164,7 @@ def blocks_of(text: str, lane: HttpLane) -> list[str]:
     return table.partition("\n\n")[0].partition("\n[")[0].splitlines()
 
 
-@pytest.mark.parametrize("name", ["whatsapp", "operators"])
+@pytest.mark.parametrize("name", ["operator", "operators", "whatsapp"])
 def test_a_complete_example_leaves_nothing_to_be_looked_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It loads where it stands, and there is no warning."""
     file = DEPLOY / f"{name}.toml"

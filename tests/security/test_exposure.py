@@ -27,7 +27,7 @@ def test_every_listener_is_off_or_on_the_loopback_interface() -> None:
     assert is_loopback(Simulator([]).host)
 
 
-@pytest.mark.parametrize("name", ["recado.toml", "operators.toml", "whatsapp.toml"])
+@pytest.mark.parametrize("name", ["recado.toml", "operator.toml", "operators.toml", "whatsapp.toml"])
 def test_no_example_listens_to_the_world(name: str) -> None:
     """Whoever copies one opens nothing by it; containers have an example of their own."""
     tables = tomllib.loads((DEPLOY / name).read_text(encoding="utf-8"))
