@@ -9,6 +9,7 @@ from gateway.check_warnings import round_trip_ms, warnings
 from gateway.config import AnyLane, Config, HttpLane, InDoubt, Lane, Route, WhatsAppLane
 from gateway.content.model import Channel
 from gateway.errors import Problem
+from gateway.hours import Hours
 from gateway.lane_config import ALL_OTHERS
 from gateway.model import TrafficClass
 
@@ -57,6 +58,8 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     lanes: tuple[LaneSummary, ...]
     routes: tuple[str, ...]
+    hours: tuple[str, ...]
+    """When people may be written to, in words."""
     portfolios: tuple[PortfolioSummary, ...]
     topics: dict[str, int]
     in_doubt: dict[TrafficClass, InDoubt]
@@ -68,6 +71,7 @@ def describe(config: Config) -> Summary:
     return Summary(
         lanes=tuple(_lane(config, lane) for lane in config.lanes.values()),
         routes=tuple(map(_route, config.routes)),
+        hours=tuple(map(_hours, config.hours)),
         portfolios=tuple(_portfolios(config)),
         topics=config.topics(),
         in_doubt={class_: config.classes.in_doubt(class_) for class_ in TrafficClass},
@@ -176,6 +180,17 @@ def _route(route: Route) -> str:
         if value is not None
     ]
     return f"{route.channel}, {', '.join(conditions) or 'anything'} → {_lanes_in_words(route)}"
+
+
+def _hours(hours: Hours) -> str:
+    whom = [", ".join(hours.classes)]
+    if hours.countries:
+        whom.append(f"country {' or '.join(hours.countries)}")
+    if hours.prefixes:
+        whom.append(f"prefix {' or '.join(hours.prefixes)}")
+    days = ", ".join(f"{days} {span}" for days, span in hours.days.items())
+    holidays = f", but for {len(hours.holidays)} holidays until {max(hours.holidays)}" if hours.holidays else ""
+    return f"{', '.join(whom)}: {days} in {hours.time_zone}{holidays}"
 
 
 def _lanes_in_words(route: Route) -> str:

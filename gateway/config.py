@@ -19,6 +19,7 @@ from msgspec.structs import force_setattr, replace
 
 from gateway import named_tables
 from gateway.errors import ConfigError
+from gateway.hours import Hours
 from gateway.http_lane_config import AnyLane, HttpLane
 from gateway.lane_config import NO_HOST, Adaptive, Caps, Contract, ErrorRule, Lane, is_host
 from gateway.model import TrafficClass
@@ -286,6 +287,8 @@ class Config(Struct, frozen=True, kw_only=True):
     portfolios: Mapping[str, Portfolio] = {}
     # The names of mobile networks in routes and jobs, and the MCC-MNC of each.
     operators: Mapping[str, tuple[str, ...]] = {}
+    # When people may be written to.
+    hours: tuple[Hours, ...] = ()
     classes: Classes = Classes()
     delay: Delay = Delay()
     receipts: Receipts = Receipts()
@@ -358,7 +361,7 @@ def loads(text: str, env: Mapping[str, str], folder: Path = Path()) -> Config:
     except tomllib.TOMLDecodeError as exc:
         reader.add("syntax", str(exc), "see https://toml.io")
         raise ConfigError(tuple(reader.problems)) from exc
-    reader.unknown_keys(raw, [*_SECTIONS, "lanes", "portfolios", "routes", "operators"], "")
+    reader.unknown_keys(raw, [*_SECTIONS, "lanes", "portfolios", "routes", "operators", "hours"], "")
     sections: dict[str, Any] = {name: reader.table(model, raw.get(name, {}), name) for name, model in _SECTIONS.items()}
     webhooks: Webhooks = sections["webhooks"] or Webhooks()
     lanes = sections["lanes"] = named_tables.lanes(reader, raw.get("lanes", {}), webhooks.url)
@@ -366,6 +369,7 @@ def loads(text: str, env: Mapping[str, str], folder: Path = Path()) -> Config:
     operators = sections["operators"] = named_tables.operators(reader, raw.get("operators", {}))
     sections["portfolios"] = named_tables.portfolios(reader, raw.get("portfolios", {}), lanes)
     sections["routes"] = tuple(named_tables.routes(reader, raw.get("routes", []), lanes, operators))
+    sections["hours"] = tuple(named_tables.hours(reader, raw.get("hours", [])))
     if reader.problems:
         raise ConfigError(tuple(reader.problems))
     return Config(**sections)

@@ -1,4 +1,4 @@
-"""The tables of a configuration whose names refer to each other: lanes, portfolios, operators, routes."""
+"""The tables of a configuration that people name or list: lanes, portfolios, operators, routes, hours."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import cast
 
 from gateway import http_lane_config
+from gateway.hours import Hours
 from gateway.http_lane_config import AnyLane, HttpLane
 from gateway.lane_config import Lane
 from gateway.providers.registry import PROVIDERS
@@ -112,3 +113,12 @@ def routes(
         if route.operator and not network(route.operator) and route.operator not in operators:
             remedy = did_you_mean(route.operator, operators) or "MCC and MNC, or a name of the table [operators]"
             reader.add(f"{path}.operator", f"there is no operator {route.operator}", remedy)
+
+
+def hours(reader: Reader, raw: object) -> Iterator[Hours | None]:
+    """Yield when people may be written to, as far as the file says so."""
+    if not isinstance(raw, list):
+        reader.add("hours", "is not a list of tables", "write each as [[hours]]")
+        return
+    for index, table in enumerate(raw):
+        yield reader.table(Hours, table, f"hours[{index}]")

@@ -35,7 +35,7 @@ class Changes(Struct, frozen=True):
 
 
 _LIVE = re.compile(
-    r"""routes\[.* | operators\..* | classes\..* | portfolios\..*
+    r"""routes\[.* | hours.* | operators\..* | classes\..* | portfolios\..*
     | lanes\.[^.]+\.(
         rate | burst | window | concurrency | caps\..* | quiet_s | throttle_pause_s | adaptive\..* | reserve\..* | weights\..*
         | errors\..* | max_attempts | down_after_s | up_after_s

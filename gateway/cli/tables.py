@@ -36,6 +36,11 @@ def summary(found: Summary) -> Iterator[RenderableType]:
     for number, route in enumerate(found.routes, 1):
         routes.add_row(str(number), route)
     yield routes
+    if found.hours:
+        hours = _table("", "Hours in which people are written to: the first that fits counts, what none fits has all")
+        for number, one in enumerate(found.hours, 1):
+            hours.add_row(str(number), one)
+        yield hours
     yield ""
     policies = _table("Class", "Written and never answered")
     for class_, policy in found.in_doubt.items():

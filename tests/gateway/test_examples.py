@@ -26,6 +26,7 @@ from gateway.config import (
     load,
     loads,
 )
+from gateway.hours import Hours
 from gateway.http_lane_config import HttpSettings
 from gateway.providers.registry import NAMES
 from gateway.tables import Secret
@@ -76,7 +77,7 @@ def without_ways(keys: set[str]) -> set[str]:
 def test_the_example_shows_every_key(folder: Path) -> None:
     """Of every section, every kind of lane and every provider."""
     config = loads(TEXT, secrets_of(TEXT), folder)
-    for name in set(Config.__struct_fields__) - {"lanes", "portfolios", "routes", "operators", "classes"}:
+    for name in set(Config.__struct_fields__) - {"lanes", "portfolios", "routes", "operators", "classes", "hours"}:
         assert keys_of(type(getattr(config, name))) - without_ways(shown(name)) == set(), name
     assert shown("classes.otp") == {"in_doubt"}
     assert keys_of(Lane) - {"name", "errors"} - without_ways(shown("lanes.claro-co")) == set()
@@ -86,6 +87,7 @@ def test_the_example_shows_every_key(folder: Path) -> None:
     assert shown("lanes.wa-co.quality") == keys_of(Quality)
     assert shown("lanes.wa-co.pair") == keys_of(Pair)
     assert shown("portfolios.andina") == keys_of(Portfolio)
+    assert keys_of(Hours) == shown(r"\[hours\]")
     assert keys_of(Route) - shown(r"\[routes\]") - {"lane"} == set()
     for inner in (Adaptive, Caps, ErrorRule):
         assert [key for key in inner.__struct_encode_fields__ if f" {key} = " not in TEXT] == []
