@@ -20,6 +20,7 @@ from gateway.dispatch import Dispatcher
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.failover import Failover
 from gateway.health import Health
+from gateway.hours import Calendar
 from gateway.inbound import Inbound
 from gateway.inbox import Inbox
 from gateway.intake import Intake
@@ -78,6 +79,7 @@ class Worker:
         self.outbox = Outbox(self._producer)
         now = time.monotonic()
         self.lanes = {name: Lane(lane, now) for name, lane in config.lanes.items()}
+        self._keep_hours()
         self.consumers = (self._jobs, self._lane_consumer, self._delay_consumer)
         """For what waits in Kafka."""
         router = Router(config.routes, config.lanes, config.operators)
@@ -293,6 +295,7 @@ class Worker:
             if lane.stopped:
                 self._health.resume(name)
             lane.reconfigure(config.lanes[name], now)
+        self._keep_hours()
         self.slots.reconfigure()
         self.meta.reconfigure(config)
         self._health.configure(config.lanes)
@@ -353,6 +356,11 @@ class Worker:
     async def _call_leases(self, argument: bytes) -> Any:
         async with asyncio.timeout(_LEASES_CALL_S):
             return await self.store.run_packed(_LEASES, argument)
+
+    def _keep_hours(self) -> None:
+        calendar = Calendar(self.config.hours)
+        for lane in self.lanes.values():
+            lane.gate.keep_hours(calendar)
 
     def _spawn(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         self._tasks[name] = asyncio.create_task(loop, name=name)

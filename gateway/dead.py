@@ -10,13 +10,22 @@ from gateway.model import Dead, encode_dead
 from gateway.outbox import Record
 
 _OCTETS = 600_000
-"""Of the value: in base64 it still fits into the million that a broker takes."""
+"""Of the value: in base64, and with the others, it still fits into the million that a broker takes."""
+_KEY_OCTETS = 10_000
+"""Of the key, which the letter has as its own and in base64."""
+_REASON = 500
+"""Characters of the reason, which may quote the value."""
 
 
 def letter(record: ConsumerRecord, reason: str, at: datetime) -> Record:
-    """What goes to the dead-letter topic for a record of any topic; a value that would not fit is cut, and that is said."""
-    value = record.value
+    """What goes to the dead-letter topic for a record of any topic; what would not fit is cut, and that is said."""
+    key, value = record.key, record.value
+    if len(reason) > _REASON:
+        reason = f"{reason[:_REASON]}…"
     if value is not None and len(value) > _OCTETS:
         reason = f"{reason} (value cut, it has {len(value)} octets)"
         value = value[:_OCTETS]
-    return record.key, encode_dead(Dead(record.topic, record.partition, record.offset, reason, at, record.key, value))
+    if key is not None and len(key) > _KEY_OCTETS:
+        reason = f"{reason} (key cut, it has {len(key)} octets)"
+        key = key[:_KEY_OCTETS]
+    return key, encode_dead(Dead(record.topic, record.partition, record.offset, reason, at, key, value))

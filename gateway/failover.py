@@ -28,8 +28,13 @@ def topic_of(kafka: Kafka, lane: AnyLane, class_: str, tenant: str) -> str:
 
 
 def admits(lane: AnyLane, purpose: str) -> bool:
-    """Whether messages for such a purpose may go over a lane: Meta forbids collections, and blocks accounts for them."""
-    return purpose != "third_party_collection" or not isinstance(lane, WhatsAppLane) or lane.allow_collections
+    """Whether messages for such a purpose may go over a lane: Meta forbids collections, and blocks accounts for them.
+
+    Whoever else carries them to WhatsApp, a lane of its own provider is the only one that can say that they are allowed.
+    """
+    if purpose != "third_party_collection" or lane.channel != "whatsapp":
+        return True
+    return isinstance(lane, WhatsAppLane) and lane.allow_collections
 
 
 class Failover:
@@ -48,7 +53,7 @@ class Failover:
 
     def next_lane(self, message: Message, lane: str) -> str:
         """Return the lane that should have a message that waits on `lane` and cannot go there, or an empty text for none."""
-        choice = self._choice(message, message.channel, message.sender)
+        choice = self._choice(message, message.to, message.channel, message.sender)
         if choice is None:
             return ""
         return (
@@ -58,13 +63,15 @@ class Failover:
     def next_step(self, message: Message) -> tuple[int, str] | None:
         """Return the next step of a message's plan that has a route, from 0, and its lane; None when nothing is left."""
         for index, step in enumerate(message.plan):
-            choice = self._choice(message, step.channel, step.sender)
+            # Behind a step over mail the message has an address; a step over mail has no number.
+            to = step.to if step.to and step.channel != "email" else message.to
+            choice = self._choice(message, to, step.channel, step.sender)
             if choice is None:
                 continue
             forbidden = self.forbidden(choice, message.purpose)
             allowed = [lane for lane in choice.lanes if lane not in forbidden]
             if allowed:
-                return index, pick(choice, message.to, self.down, forbidden) or allowed[0]
+                return index, pick(choice, to, self.down, forbidden) or allowed[0]
         return None
 
     def forbidden(self, choice: Choice, purpose: str) -> list[str]:
@@ -73,9 +80,9 @@ class Failover:
             return []
         return [lane for lane in choice.lanes if not admits(self._lanes[lane], purpose)]
 
-    def _choice(self, message: Message, channel: str, sender: str) -> Choice | None:
+    def _choice(self, message: Message, to: str, channel: str, sender: str) -> Choice | None:
         choices = self.router.choices(channel, message.class_, message.tenant, sender)
-        return choices(message.to, message.operator)
+        return choices(to, message.operator)
 
     def knows(self, lane: str) -> bool:
         """Whether the configuration still has a lane."""
@@ -83,8 +90,9 @@ class Failover:
 
     def has_way(self, lane: str, class_: TrafficClass) -> bool:
         """Whether anything that waits for a lane in a class may have another that is up."""
+        others = {name for name, other in self._lanes.items() if class_ in other.classes} - {lane, *self.down}
         return any(
-            lane in route.lane_names and any(other != lane and other not in self.down for other in route.lane_names)
+            lane in route.lane_names and not others.isdisjoint(route.lane_names)
             for route in self.router.routes
             if route.class_ in (None, class_)
         ) or not any(lane in route.lane_names for route in self.router.routes)

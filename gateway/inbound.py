@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import numbers
 from gateway.correlation import REMEMBER_S
 from gateway.delay import JOIN, Ladder
 from gateway.group import Group
@@ -28,6 +29,9 @@ from smpp.pdu import DataSM, DeliverSM
 from smpp.segment import Concat, concat, decode_text, split_udh
 
 _UDHI = 0x40
+_INTERNATIONAL = 1  # a TON of SMPP 3.4 §5.2.5
+_WHOLE = 12
+"""Digits that no number has without its country code, but for a few of Austria and Indonesia."""
 
 # A key has the octets of each part by its number, in hex. Once they are joined "=" and a digest take the place of each. A part
 # that fits its digest was delivered before: it is kept all the same, since it may be of another message with the same reference.
@@ -195,7 +199,7 @@ class Inbound:
                 _key(port.account, pdu, place),
                 port.lane,
                 port.account,
-                pdu.source_addr,
+                _writer(pdu),
                 pdu.destination_addr,
                 place.part_count if place else 1,
                 pdu.data_coding,
@@ -314,6 +318,16 @@ def _id_of(message: InboundRecord) -> str:
     when = message.data.get(WRITTEN_AT) or int(message.time.timestamp() // 60)
     seed = given or "|".join((message.account, message.from_, message.to, message.text, str(when)))
     return hashlib.sha256(seed.encode()).hexdigest()[:32]
+
+
+def _writer(pdu: DeliverSM | DataSM) -> str:
+    """Return who has written: a number in E.164, as in jobs, where that is sure, so that an opt-out finds its recipient.
+
+    Else as the SMSC writes it: without a TON `3241234567` may be of Belgium, or of Colombia without the country code.
+    """
+    digits = pdu.source_addr.lstrip("+0")
+    whole = pdu.source_addr_ton == _INTERNATIONAL or (not pdu.source_addr_ton and len(digits) >= _WHOLE)
+    return f"+{digits}" if whole and numbers.check(f"+{digits}") is None else pdu.source_addr
 
 
 def _key(account: str, pdu: DeliverSM | DataSM, place: Concat | None) -> str:

@@ -43,7 +43,7 @@ class Lane:
         self.adaptive = _adaptive(lane, now)
         self._brake = TokenBucket(0, 1, now)
         self._braked: Bucket = Chain([self.lease, self._brake])
-        self.gate = Gate(lane.caps, lane.max_parts)
+        self.gate = Gate(lane.caps, lane.max_parts, lane.sender)
         self.number: Number | None = None
         """Of a lane of WhatsApp."""
         self.stopped = ""

@@ -12,8 +12,8 @@ from gateway.model import Inbound
 from smpp.simulator import Account, Simulator
 from tests.support.stage import PASSWORD, Stage, Stages, lane
 
-ANA = "573001234567"
-LUIS = "573017654321"
+ANA = "+573001234567"
+LUIS = "+573017654321"
 LONG = "Señor, ya pagué. " * 35
 
 
@@ -29,8 +29,8 @@ async def test_a_message_from_a_person_is_published_with_its_addresses(stage: St
     async with Simulator([account]) as smsc:
         lanes["alpha"]["port"] = smsc.port
         async with stage(lanes=lanes) as site, site.worker():
-            smsc.send_mo("alpha", ANA, "89000", "¿Cuánto debo?")
-            smsc.send_mo("alpha", LUIS, "89000", "Já paguei 🙂")
+            smsc.send_mo("alpha", ANA[1:], "89000", "¿Cuánto debo?")
+            smsc.send_mo("alpha", LUIS[1:], "89000", "Já paguei 🙂")
             found = {each.from_: each for each in await inbound(site, 2)}
             await site.until(lambda: account.counts.settled == 2)
     assert {from_: each.text for from_, each in found.items()} == {ANA: "¿Cuánto debo?", LUIS: "Já paguei 🙂"}
@@ -59,10 +59,10 @@ async def test_parts_are_joined_in_whatever_order_they_come(stage: Stages) -> No
             parts = smsc.send_mo("alpha", f"5730012345{number:02d}", "89000", LONG, **way)
             assert parts == 4
         await site.until(lambda: account.counts.pending == 0)
-        smsc.send_mo("alpha", ANA, "89000", "last")
+        smsc.send_mo("alpha", ANA[1:], "89000", "last")
         *found, last = await inbound(site, len(ways) + 1)
     assert {each.from_: (each.text, each.parts, each.parts_missing) for each in found} == {
-        f"5730012345{number:02d}": (LONG, 4, 0) for number in range(len(ways))
+        f"+5730012345{number:02d}": (LONG, 4, 0) for number in range(len(ways))
     }
     assert last.text == "last"
     assert account.counts.discarded == 0
@@ -85,7 +85,7 @@ async def test_what_came_is_published_when_the_rest_does_not_come(stage: Stages)
         site.worker(kind=Impatient),
     ):
         await site.until(lambda: account.counts.binds == 1)
-        smsc.send_mo("alpha", ANA, "89000", LONG, order=(3, 1))
+        smsc.send_mo("alpha", ANA[1:], "89000", LONG, order=(3, 1))
         await site.until(lambda: account.counts.settled == 2)
         [found] = await inbound(site, 1)
     assert (found.parts, found.parts_missing) == (4, 2)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.config import Config, loads
-from gateway.failover import Failover, topic_of, with_step
+from gateway.failover import Failover, admits, topic_of, with_step
 from gateway.model import Step, TrafficClass
 from gateway.routing import Router
-from tests.support.dispatching import configured, message, messages
+from tests.support.dispatching import LANE, configured, message, messages
 from tests.support.stage import toml
 
 LANES = {"andina": {}, "brava": {}, "caribe": {}}
@@ -131,7 +132,63 @@ def test_collections_take_a_step_over_the_lanes_that_may_carry_them(lanes: str, 
     assert numbers(lanes, down).next_step(after_sms) == (found and (0, found))
 
 
+VENDOR = """
+channel = "whatsapp"
+[request]
+url = "https://bsp.example.com/messages"
+json = { to = "{to}", text = "{text}" }
+[reply]
+success = [{ http = "200" }]
+id = "id"
+otherwise = "rejected"
+"""
+
+
+def test_collections_go_over_whatsapp_whoever_carries_them_there_only_where_they_are_allowed(tmp_path: Path) -> None:
+    """A provider that a file describes is known by its channel, and has no way to allow them."""
+    (tmp_path / "bsp.toml").write_text(VENDOR)
+    (tmp_path / "blaster.toml").write_text(VENDOR.replace("whatsapp", "voice"))
+    lanes = {
+        name: {"provider": "generic", "rate": 5, "generic": {"file": f"{name}.toml"}} for name in ("bsp", "blaster")
+    }
+    config = loads(
+        f"""kafka.bootstrap = "localhost:9092"
+        store.url = "redis://localhost"
+        lanes = {toml(lanes)}
+        routes = [{{ channel = "whatsapp", lane = "bsp" }}]""",
+        {},
+        tmp_path,
+    )
+    assert not admits(config.lanes["bsp"], "third_party_collection")
+    assert admits(config.lanes["bsp"], "first_party_reminder")
+    assert admits(config.lanes["blaster"], "third_party_collection")
+
+
 # Steps.
+
+
+def test_a_step_is_routed_by_its_own_number() -> None:
+    """Behind a step over mail the message is at an address. A step over mail has no number: it goes by that of the message."""
+    lanes = {
+        "mail": {"provider": "smtp", "rate": 1, "smtp": {"host": "relay.example.com", "sender": "a@example.com"}},
+        "mexico": {**LANE, "password_env": "S"},
+    }
+    routes = [
+        {"channel": "email", "lane": "mail", "country": "MX"},
+        {"lane": "mexico", "prefix": "+52"},
+    ]
+    config = loads(
+        f"""kafka.bootstrap = "localhost:9092"
+        store.url = "redis://localhost"
+        lanes = {toml(lanes)}
+        routes = {toml(routes)}""",
+        {"S": "secret"},
+    )
+    one = failover_of(config)
+    mail, sms = Step("email", "", "", "{}", "ana@example.com"), Step("sms", "", "Hola", "", MEXICO["to"])
+    by_phone = message(**MEXICO, channel="voice", plan=(mail, sms))
+    assert one.next_step(by_phone) == (0, "mail")
+    assert one.next_step(with_step(by_phone, 0, 2)) == (0, "mexico")
 
 
 def test_a_step_is_the_first_attempt_of_its_channel() -> None:
@@ -177,6 +234,14 @@ def test_every_address_is_of_a_topic_that_there_is() -> None:
 
 
 # Reload.
+
+
+def test_a_lane_that_does_not_carry_a_class_is_no_way_for_it() -> None:
+    """What waits would step aside for it again and again."""
+    config = configured({"andina": {}, "brava": {"classes": ["otp"]}}, [{"lanes": ["andina", "brava"]}])
+    one = failover_of(config)
+    assert one.has_way("andina", TrafficClass.OTP)
+    assert not one.has_way("andina", TrafficClass.BULK)
 
 
 def test_a_reload_changes_the_way() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from math import ceil
 
@@ -12,6 +13,7 @@ import pytest
 
 from gateway.config import Caps
 from gateway.gate import AGAIN_S, Gate
+from gateway.hours import Calendar, Hours
 from gateway.model import Message, TrafficClass
 from tests.support.dispatching import message
 
@@ -24,7 +26,7 @@ MOST_PARTS = 6
 
 def gate(now: float = T, part: float = 1.0, **caps: object) -> Gate:
     """A gate whose caps are known, with nothing in their buckets yet."""
-    one = Gate(Caps(**caps), MOST_PARTS, random.Random(1).random)
+    one = Gate(Caps(**caps), MOST_PARTS, roll=random.Random(1).random)
     one.configure(Caps(**caps), part, now)
     return one
 
@@ -133,6 +135,8 @@ def test_what_is_held_takes_no_tokens() -> None:
         ({"sender": 20}, message(), 20),
         ({"campaign": {"cartera": 20}}, message(campaign="cartera"), 20),
         ({"campaign": {"cartera": 20}}, message(), 100),
+        ({"campaign": 20}, message(campaign="cartera"), 20),
+        ({"campaign": 20}, message(), 100),
         ({"tenant": 40, "sender": 20}, BANK, 20),
         ({"tenant": 0}, BANK, 0),
     ],
@@ -151,6 +155,43 @@ def test_each_name_has_a_cap_of_its_own() -> None:
     while one.wait(BANK, 1, T + 20) == 0:
         pass
     assert one.wait(SHOP, 1, T + 20) == 0
+
+
+def test_campaigns_of_one_name_are_each_their_tenant_s() -> None:
+    """Two tenants may call theirs alike; so are pauses."""
+    one = gate(campaign={"cartera": 10})
+    bank, shop = (message(tenant=tenant, campaign="cartera") for tenant in ("banco", "tienda"))
+    for each in (bank, shop):
+        one.wait(each, 1, T)
+    while one.wait(bank, 1, T + 10) == 0:
+        pass
+    assert one.wait(shop, 1, T + 10) == 0
+    one.configure(Caps(campaign={"cartera": 0}), 1, T + 20)
+    assert one.wait(shop, 1, T + 30) > 0
+
+
+def test_whoever_names_no_sender_goes_as_the_lane_s_and_under_its_cap() -> None:
+    """That is who the operator sees."""
+    one = Gate(Caps(sender={"89000": 0}), MOST_PARTS, sender="89000")
+    assert one.wait(message(sender=""), 1, T) > 0
+    assert one.wait(message(sender="Banco"), 1, T) == 0
+
+
+def test_outside_the_hours_a_message_waits_until_they_begin() -> None:
+    """Asked again after a day at the latest; within them its provider is told when they end."""
+    one = gate()
+    assert one.open
+    monday = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+    one.keep_hours(Calendar([Hours(time_zone="UTC", days={"mon": "07:00-19:00"})]))
+    assert not one.open
+    assert one.closed(message(), monday) == 7 * 3600
+    assert one.closed(message(), monday + 12 * 3600) == 7 * 3600
+    assert one.closed(message(), monday + 20 * 3600) == 24 * 3600
+    assert one.closed(message(class_=TrafficClass.OTP), monday) == 0
+    assert one.within_hours(message(), monday + 12 * 3600).expires_at == monday + 19 * 3600
+    assert one.within_hours(message(expires_at=monday + 13 * 3600), monday + 12 * 3600).expires_at == monday + 13 * 3600
+    one.keep_hours(Calendar())
+    assert one.open
 
 
 def test_one_cap_that_is_short_takes_nothing_from_the_others() -> None:

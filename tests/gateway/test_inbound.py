@@ -17,7 +17,7 @@ from gateway.inbound import Inbound
 from gateway.model import Inbound as Written
 from gateway.outbox import Outbox
 from gateway.store import Patience, Store
-from smpp.pdu import DeliverSM
+from smpp.pdu import DataSM, DeliverSM
 from tests.support.dispatching import NOW, Broker
 
 WAIT_S = 60
@@ -259,3 +259,41 @@ async def test_a_read_with_two_messages_of_one_reference_is_all_delivered_again_
         assert killed.published() == [("abc", 0)] * sends
         await other.read(*read)
         assert sorted(other.published()) == [("abc", 0), ("xyz", 0)]
+
+
+INTERNATIONAL, NATIONAL, SPECIFIC, ALPHANUMERIC = 1, 2, 3, 5
+
+
+@pytest.mark.parametrize(
+    ("ton", "written", "from_"),
+    [
+        (INTERNATIONAL, "573001234567", "+573001234567"),
+        (INTERNATIONAL, "+573001234567", "+573001234567"),
+        (INTERNATIONAL, "00573001234567", "+573001234567"),
+        (INTERNATIONAL, "51987654321", "+51987654321"),
+        (0, "573001234567", "+573001234567"),
+        (0, "5511961234567", "+5511961234567"),
+        # A number of Liège, or one of Colombia without its country code; a mobile of Peru, or of Porto Alegre.
+        (0, "3241234567", "3241234567"),
+        (0, "51987654321", "51987654321"),
+        (NATIONAL, "3001234567", "3001234567"),
+        (NATIONAL, "573001234567", "573001234567"),
+        (INTERNATIONAL, "89000", "89000"),
+        (INTERNATIONAL, "3001234567", "3001234567"),
+        (0, "999999999999", "999999999999"),
+        (SPECIFIC, "89000", "89000"),
+        (ALPHANUMERIC, "Banco", "Banco"),
+        (ALPHANUMERIC, "573001234567", "573001234567"),
+        (0, "", ""),
+    ],
+)
+@pytest.mark.parametrize("pdu", [DeliverSM, DataSM])
+async def test_whoever_writes_is_named_as_in_jobs_where_that_is_certain(
+    store_url: str, namespace: str, pdu: type[DeliverSM | DataSM], ton: int, written: str, from_: str
+) -> None:
+    """With that an opt-out is found again; what may be a short code, a name or a national number is left as it was written."""
+    async with processes(store_url, namespace) as (one,):
+        port: Any = SimpleNamespace(account="andina", lane="andina")
+        await one.inbound.take([(port, pdu(source_addr_ton=ton, source_addr=written))], NOW)
+        ((key, value),) = one.broker.records["inbound", 0]
+        assert (key, msgspec.json.decode(value, type=Written).from_) == (from_.encode(), from_)
