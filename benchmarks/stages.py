@@ -21,6 +21,7 @@ from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import ConsumerRecord
 
+from benchmarks import tables
 from gateway import config as configuration
 from gateway.app import Worker
 from gateway.flight import Queue
@@ -34,6 +35,8 @@ from smpp.pdu import DeliverSM, encode_response
 from smpp.session import Role, Session, State
 
 _BATCH = 100
+_SETTINGS = {"rtt_ms": 0, "window": _BATCH, "receipts": 1.0, "long": 0.0, "backlog": 0}
+"""What a batch goes through: answered at once, each message of one part, each with its receipt."""
 _REPEATS = 200
 _TURNS = 20
 _METERS: tuple[tuple[type, str], ...] = (
@@ -279,6 +282,7 @@ async def _metered() -> tuple[float, float]:
 
 
 def main() -> None:
+    print(f"{tables.conditions({'settings': _SETTINGS})}; in batches of {_BATCH}")
     if "--meters" in sys.argv:
         whole, meters = asyncio.run(_metered())
         print(f"{meters:7.2f} µs of {whole:.2f} for metrics, {meters / whole:.1%}")
@@ -288,7 +292,7 @@ def main() -> None:
         print(f"{cost:7.2f} µs  {stage}")
     print(f"{sum(best.values()):7.2f} µs  together")
     if "--json" in sys.argv:
-        print(json.dumps(best))
+        print(json.dumps({"settings": _SETTINGS, **best}))
 
 
 if __name__ == "__main__":

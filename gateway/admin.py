@@ -96,6 +96,11 @@ def aside_s(ask: Ask, now: float) -> float:
     return min(_LONGEST_S, max(_SHORTEST_S, now - ask.at))
 
 
+def in_words(key: Key) -> str:
+    """Return what a key is about: `lane andina`, `campaign banco/nov`."""
+    return f"{key[0]} {'/'.join(key[1:])}"
+
+
 class Controls:
     """See the module. `wake` is called when lanes may send what they could not before."""
 
@@ -110,11 +115,18 @@ class Controls:
         """Actions at this process's admin port, by name and result; that server counts them."""
 
     @property
+    def paused(self) -> frozenset[Key]:
+        """Lanes, campaigns and templates; a rate of 0 is a pause of its lane, which nobody can tell from one."""
+        return frozenset(
+            ("lane", *key[1:]) if key[0] == "rate" else key
+            for key, ask in self.asked.items()
+            if key[0] != "rate" or not ask.rate
+        )
+
+    @property
     def held(self) -> tuple[str, ...]:
         """Campaigns and templates that are paused, in words."""
-        return tuple(
-            f"{key[0]} {'/'.join(key[1:])}" for key in sorted(self.asked) if key[0] in ("campaign", "template")
-        )
+        return tuple(in_words(key) for key in sorted(self.paused) if key[0] != "lane")
 
     async def load(self, store: Patience) -> None:
         """Learn what was asked for; waits while the store is away. Nothing is to be sent before."""
@@ -124,9 +136,13 @@ class Controls:
         """Look once a second until cancelled. While the store is away all stays as it was seen last."""
         while True:
             with contextlib.suppress(StoreUnavailable):  # who forwards says so, and stands still
-                self._learn(await self._store.run(_TELL, self._argument({})))
+                await self.look()
             self._apply(time.time(), time.monotonic())
             await asyncio.sleep(_EVERY_S)
+
+    async def look(self) -> None:
+        """Learn what others were asked for a moment ago. Raises `StoreUnavailable`."""
+        self._learn(await self._store.run(_TELL, self._argument({})))
 
     async def change(self, key: Key, ask: Ask | None) -> None:
         """Ask for something, or no more: here at once, everywhere within a second. Raises `StoreUnavailable`: then it is open.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 from collections.abc import Callable
 
@@ -30,6 +31,8 @@ async def run(config: Config, load: Callable[[], Config] | None = None, stopping
         nonlocal asked
         if asked:
             signal.raise_signal(signal.SIGKILL)
+            # Still here: it is the first process of a container, which nothing inside can kill.
+            os._exit(128 + signal.SIGKILL)
         asked = True
         log.info("stopping: intake stops, windows drain, binds unbind; a second signal ends at once")
         stopping.set()

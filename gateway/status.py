@@ -53,6 +53,7 @@ class LaneStatus(Struct, frozen=True, kw_only=True):
     channel: str
     account: str
     contract_rate: float
+    """0 is a pause."""
     share_rate: float
     effective_rate: float
     level: float
@@ -73,7 +74,7 @@ class LaneStatus(Struct, frozen=True, kw_only=True):
 
     @property
     def paused(self) -> bool:
-        return self.limit_rate == 0
+        return 0 in (self.contract_rate, self.limit_rate)
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):
@@ -129,7 +130,7 @@ def _lane(
         contract_rate=contract,
         share_rate=lane.lease.rate,
         effective_rate=lane.lease.rate * min(1.0, rate / contract) if contract else 0.0,
-        level=adapted / contract if contract else 0.0,
+        level=adapted / contract if contract else 1.0,
         tokens=lane.tokens(monotonic).available(monotonic),
         limit_rate=lane.limit if lane.limit < contract else None,
         stopped=lane.stopped,

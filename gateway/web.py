@@ -6,11 +6,12 @@ Looking needs no token, since nothing here tells of people. Doing needs one, and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +20,7 @@ from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 
 from gateway import status
-from gateway.admin import Ask, Key
+from gateway.admin import Ask, Key, in_words
 from gateway.config import Admin
 from gateway.errors import StoreUnavailable
 from gateway.log import ALWAYS
@@ -154,13 +155,21 @@ class AdminServer:
         await self._pause(request, "campaign", request.match_info["tenant"], request.match_info["campaign"])
 
     async def _pause(self, request: web.Request, *key: str) -> None:
-        known = self._worker.controls.asked.get(key)
+        controls = self._worker.controls
         resumed = request.match_info["what"] == "resume"
-        # What was paused of a lane that is gone since can still be resumed.
-        if key[0] != "campaign" and not (resumed and known):
+        if resumed:
+            with _promised():
+                await controls.look()
+            if key in controls.paused:  # of a lane that is gone since, too
+                await self._ask(key, None)
+                return
+        if key[0] != "campaign":
             self._lane(request)
+        if resumed:
+            paused = ", ".join(map(in_words, sorted(controls.paused)))
+            raise _Refused(404, f"nobody has paused it; paused: {paused or 'nothing'}")
         # Asked twice, it still counts from the first time; and it is written again, since others may have taken it back.
-        await self._ask(key, None if resumed else known or Ask(time.time()))
+        await self._ask(key, controls.asked.get(key, Ask(time.time())))
 
     async def _rate(self, request: web.Request) -> None:
         lane = self._lane(request)
@@ -186,10 +195,8 @@ class AdminServer:
             asyncio.get_running_loop().call_later(0.1, self._drain)
 
     async def _ask(self, key: Key, ask: Ask | None) -> None:
-        try:
+        with _promised():
             await self._worker.controls.change(key, ask)
-        except StoreUnavailable as error:
-            raise _Refused(503, "the store is away, ask again") from error
 
     def _lane(self, request: web.Request) -> str:
         lane = request.match_info["lane"]
@@ -210,13 +217,14 @@ class AdminServer:
                 code, result = 200, "done"
             name = request.path.rpartition("/")[2]
             self._worker.controls.counts[name, "done" if code == 200 else "refused"] += 1
+            stranger = code in (401, 403)  # who has no token could fill a disk, were each of his paths another line
             log.warning(
                 "action path=%s remote=%s status=%d result=%r",
-                request.raw_path,
+                f"*/{name}" if stranger else request.raw_path,
                 request.remote,
                 code,
                 result,
-                extra=None if code in (401, 403) else ALWAYS,  # who has no token could fill a disk
+                extra=None if stranger else ALWAYS,
             )
             headers = {"WWW-Authenticate": "Bearer"} if code == 401 else None
             return web.Response(status=code, text=f"{result}\n", headers=headers)
@@ -229,3 +237,12 @@ class AdminServer:
         said = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(said, f"Bearer {self._admin.token.reveal()}".encode()):
             raise _Refused(401, "the token is missing or wrong")
+
+
+@contextlib.contextmanager
+def _promised() -> Iterator[None]:
+    """Say that nothing was done where the store is away."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise _Refused(503, "the store is away, ask again") from error

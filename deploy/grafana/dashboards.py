@@ -53,12 +53,13 @@ def fleet() -> Board:
     board.row("Lanes")
     board.table(
         "Lanes",
-        Query("lane:recado_lane_contract_rate:max", "contract"),
-        Query("lane:recado_lane_effective_rate:sum", "effective"),
-        Query("lane:recado_parts_written:rate1m", "written"),
+        # Columns are joined by all labels, and a recorded series has its name as one of them.
+        Query("max by (lane) (lane:recado_lane_contract_rate:max)", "contract"),
+        Query("sum by (lane) (lane:recado_lane_effective_rate:sum)", "effective"),
+        Query("sum by (lane) (lane:recado_parts_written:rate1m)", "written"),
         Query("sum by (lane) (lane_class:recado_queue_backlog:sum)", "waiting"),
-        Query("lane:recado_bind_up:sum", "binds up"),
-        Query("lane:recado_bind_up:count", "binds"),
+        Query("sum by (lane) (lane:recado_bind_up:sum)", "binds up"),
+        Query("sum by (lane) (lane:recado_bind_up:count)", "binds"),
         Query("max by (lane) (recado_lane_paused)", "paused"),
         text="Rates are parts per second.",
     )
@@ -97,7 +98,7 @@ def lane() -> Board:
     board.stat("Contract", f"sum(max by (lane) (recado_lane_contract_rate{{{OF_LANE}}}))", "cps")
     board.stat("Effective", f"sum(recado_lane_effective_rate{{{OF_LANE}}})", "cps")
     board.stat("Level", f"min(recado_lane_level{{{OF_LANE}}})", "percentunit", text="Below 1 after complaints.")
-    board.stat("Paused by hand", f"sum(max by (lane) (recado_lane_paused{{{OF_LANE}}}))")
+    board.stat("Paused", f"sum(max by (lane) (recado_lane_paused{{{OF_LANE}}}))")
     board.stat("Stopped by an answer", f"sum(max by (lane) (recado_lane_stopped{{{OF_LANE}}}))")
     board.stat("Down", f"sum(max by (lane) (recado_lane_down{{{OF_LANE}}}))")
     board.row("Pace")
@@ -238,18 +239,24 @@ def whatsapp() -> Board:
 def campaign() -> Board:
     bulk = f'class="bulk",{OF_LANE}'
     waiting = f"sum by (lane) (lane_class:recado_queue_backlog:sum{{{bulk}}})"
+    done = f'sum by (lane) (rate(recado_messages_settled_total{{outcome!~"retry|deferred",{bulk}}}[10m]))'
+    everybody = "Of all lanes and classes."
     board = Board("recado-campaign", "Recado · Campaign", variables=LANES)
     board.row("In the time shown")
-    board.stat("Accepted", 'sum(increase(recado_intake_recipients_total{result="accepted"}[$__range]))')
-    board.stat("Rejected", 'sum(increase(recado_intake_recipients_total{result="rejected"}[$__range]))')
+    board.stat("Accepted", 'sum(increase(recado_intake_recipients_total{result="accepted"}[$__range]))', text=everybody)
+    board.stat("Rejected", 'sum(increase(recado_intake_recipients_total{result="rejected"}[$__range]))', text=everybody)
     board.stat("Submitted", f'sum(increase(recado_messages_settled_total{{outcome="submitted",{bulk}}}[$__range]))')
-    board.stat("Receipts", 'sum(increase(recado_receipts_total{result="matched"}[$__range]))')
+    board.stat(
+        "Receipts of all classes",
+        f"sum(increase(recado_receipt_delay_seconds_count{{{OF_LANE}}}[$__range]))",
+        text="Each part of a message has its own, and some providers tell of each step: they may be more than the messages.",
+    )
     board.stat("Waiting", f"sum({waiting})")
     board.stat(
         "Done in",
-        f"max({waiting} / (lane:recado_messages_settled:rate10m{{{OF_LANE}}} > 0))",
+        f"max(({waiting} > 0) / ({done} or 0 * {waiting})) or vector(0)",
         "s",
-        text="What waits for the slowest lane, at its rate of the last ten minutes.",
+        text="What waits for the slowest lane, at what it got done in the last ten minutes; ∞: it stands still.",
     )
     board.row("Progress")
     board.graph("Accepted and rejected", "cps", rate("recado_intake_recipients_total", "result"))

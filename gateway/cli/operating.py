@@ -100,6 +100,7 @@ def resume(
 
     A lane goes on at once. What stepped aside of a campaign or a template
     comes back within the time for which that was paused, 15 minutes at most.
+    Exit code 1 if it was not paused, or could not be resumed.
     """
     _act("resume", _subject(lane, campaign, tenant, template), config, url)
 

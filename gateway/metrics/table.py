@@ -112,7 +112,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         _gauge("recado_lane_level", "Share of its contract that the lane uses after complaints, from 0 to 1.", "lane"),
         _gauge("recado_lane_tokens", "Parts that could be written at once.", "lane"),
         _gauge("recado_lane_limit_rate", "Parts per second that somebody has asked for; absent without.", "lane"),
-        _gauge("recado_lane_paused", "Has somebody paused the lane?", "lane"),
+        _gauge("recado_lane_paused", "Is the lane paused, by somebody or by a contract of 0?", "lane"),
         _gauge("recado_lane_stopped", "Was it stopped by an answer that a person has to look at?", "lane"),
         _gauge("recado_lane_down", "Do its messages take the next lane of their route?", "lane"),
         _gauge("recado_holds", "Templates and campaigns that somebody has paused.", "kind"),
@@ -254,9 +254,10 @@ def _lines() -> Iterator[str]:
     yield "# Metrics"
     yield ""
     yield "Of one worker, at `/metrics` of its admin port; written by `python -m gateway.metrics.table`. Every worker counts"
-    yield "what is its own: sum over workers, except `recado_lane_contract_rate`, `_limit_rate`, `_level`, `_paused`,"
-    yield "`_stopped`, `_down`, `recado_holds` and the gauges `recado_whatsapp_*`, which all say alike (take `max`). Beside these"
-    yield "there are the `process_*` and `python_gc_*` of Prometheus' client."
+    yield "what is its own: sum over workers, except `recado_lane_contract_rate`, `_limit_rate`, `_paused`, `_stopped`, `_down`,"
+    yield "`recado_holds` and the gauges `recado_whatsapp_*`, of which one's word is enough (take `max`), and"
+    yield "`recado_lane_level`, by which each gives way for itself (take `min`). Beside these there are the `process_*` and"
+    yield "`python_gc_*` of Prometheus' client."
     for title, metrics in SECTIONS.items():
         yield ""
         yield f"## {title}"

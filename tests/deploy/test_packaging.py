@@ -94,6 +94,14 @@ def test_the_image_has_what_it_copies() -> None:
             assert f"!{name}" in ignored
 
 
+@pytest.mark.parametrize("name", ["operators", "whatsapp", "compose/recado", "kubernetes/recado"])
+def test_the_image_asks_the_examples_where_they_answer(name: str) -> None:
+    """Or their containers would be unhealthy for ever; where every key has its default, it says so beside the port."""
+    port = tomllib.loads((DEPLOY / f"{name}.toml").read_text(encoding="utf-8")).get("admin", {}).get("port")
+    assert f"127.0.0.1:{port}/healthz" in CONTAINERFILE
+    assert f"{port} is where the health check of the image asks" in (DEPLOY / "recado.toml").read_text(encoding="utf-8")
+
+
 # The composition.
 
 

@@ -254,6 +254,11 @@ async def test_what_is_paused_is_resumed(store_url: str, namespace: str) -> None
         assert set(site.worker.controls.asked) == {("campaign", "banco", "black/friday")}
         done = await recado("resume", *subject, token=TOKEN)
         assert (done.returncode, site.worker.controls.asked) == (0, {})
+        done = await recado("resume", *subject, token=TOKEN)
+        assert (done.returncode, done.stderr) == (
+            1,
+            "recado: campaign black/friday of tenant banco is not resumed: nobody has paused it; paused: nothing\n",
+        )
 
 
 async def test_of_several_urls_the_first_that_answers_is_asked(store_url: str, namespace: str) -> None:

@@ -20,7 +20,7 @@ from gateway.log import Sampling
 from tests.support.dispatching import configured, works
 
 _SCRIPT = """
-import asyncio, logging, sys
+import asyncio, logging, signal, sys
 from gateway import app, process
 from tests.support.dispatching import configured
 
@@ -35,10 +35,12 @@ class Worker(process.Worker):
 
 process.Worker = Worker
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+if "--init" in sys.argv:
+    kill, signal.raise_signal = signal.raise_signal, lambda number: None if number == signal.SIGKILL else kill(number)
 config = configured({"andina": {}}, admin={"port": int(sys.argv[1]), "token_env": "PASSWORD"})
 asyncio.run(process.run(config))
 """
-"""A gateway without Kafka, which drains until it reads a line."""
+"""A gateway without Kafka, which drains until it reads a line; with `--init` it cannot kill itself, as in a container."""
 
 
 class Gateway:
@@ -72,9 +74,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Gateway]:
+async def running(*options: str) -> AsyncIterator[Gateway]:
     port = free_port()
-    made = await asyncio.create_subprocess_exec(sys.executable, "-c", _SCRIPT, str(port), stdin=PIPE, stdout=PIPE)
+    made = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _SCRIPT, str(port), *options), stdin=PIPE, stdout=PIPE
+    )
     try:
         gateway = Gateway(made, port)
         await gateway.says("running lanes=1")
@@ -116,6 +120,15 @@ async def test_a_second_signal_ends_at_once(drained: bool) -> None:
         await gateway.says("stopping: ")
         gateway.terminate()
         assert await asyncio.wait_for(gateway.process.wait(), 20) == -signal.SIGKILL
+
+
+async def test_a_second_signal_ends_a_container_at_once() -> None:
+    """Whose first process the kernel spares; it ends with the code by which engines tell of SIGKILL."""
+    async with running("--init") as gateway:
+        gateway.terminate()
+        await gateway.says("stopping: ")
+        gateway.terminate()
+        assert await asyncio.wait_for(gateway.process.wait(), 20) == 137
 
 
 async def test_every_reload_that_is_refused_leaves_its_lines(caplog: pytest.LogCaptureFixture) -> None:

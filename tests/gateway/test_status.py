@@ -1,15 +1,18 @@
-"""How long the first that is not written has waited."""
+"""How long the first that is not written has waited, and which lanes are paused."""
 
 from __future__ import annotations
 
+import time
+from math import inf
 from typing import Any
 
 import pytest
 
 from gateway import status
+from gateway.metrics.machinery import Backlog
 from smpp.constants import CommandStatus
 from tests.support import dispatching
-from tests.support.dispatching import NOW, Line, configured, message, messages, put
+from tests.support.dispatching import NOW, Line, configured, message, messages, put, works
 
 RTHROTTLED = int(CommandStatus.ESME_RTHROTTLED)
 
@@ -61,3 +64,14 @@ def test_what_bounced_is_older_than_what_comes_after_it(line: Line) -> None:
     line.forwarder.refill(line.slots.values(), NOW)
     assert [part.flight.message.message_id for part in queue.ready] == ["first", "second"]
     assert oldest(line, 0) == 100
+
+
+@pytest.mark.parametrize(
+    ("rate", "limit", "paused"), [(0, inf, True), (50, 0.0, True), (50, inf, False), (50, 10.0, False)]
+)
+async def test_a_lane_is_paused_by_people_or_by_its_contract(rate: float, limit: float, paused: bool) -> None:
+    """A rate of 0 in the configuration is a pause as well; it is not the operator who has slowed it down."""
+    async with works(configured({"andina": {"rate": rate}})) as it:
+        it.worker.lanes["andina"].limit = limit
+        (lane,) = status.read(it.worker, Backlog(), NOW, time.monotonic()).lanes
+        assert (lane.paused, lane.level) == (paused, 1.0)

@@ -98,7 +98,7 @@ async def test_where_no_token_is_configured_there_are_no_actions() -> None:
 
 
 async def test_a_lane_is_paused_and_resumed(store_url: str, namespace: str) -> None:
-    """Asking twice is as good as once, and the pause counts from the first time."""
+    """Asking twice for a pause is as good as once, and it counts from the first time."""
     async with served(store_url, namespace) as site:
         lane = site.worker.lanes["andina"]
         assert await site.post("/lanes/andina/pause") == (200, "done")
@@ -106,9 +106,32 @@ async def test_a_lane_is_paused_and_resumed(store_url: str, namespace: str) -> N
         assert await site.post("/lanes/andina/pause") == (200, "done")
         assert (lane.limit, site.worker.controls.asked["lane", "andina"]) == (0.0, first)
         assert await site.post("/lanes/andina/resume") == (200, "done")
-        assert await site.post("/lanes/andina/resume") == (200, "done")
         assert lane.limit == inf
-        assert site.worker.controls.counts == {("pause", "done"): 2, ("resume", "done"): 2}
+        assert site.worker.controls.counts == {("pause", "done"): 2, ("resume", "done"): 1}
+
+
+async def test_what_is_not_paused_is_not_resumed(store_url: str, namespace: str) -> None:
+    """Who forgets the tenant would believe that the campaign goes on; what is paused is named."""
+    async with served(store_url, namespace) as site:
+        assert await site.post("/campaigns//nov/resume") == (404, "nobody has paused it; paused: nothing")
+        await site.post("/campaigns/banco/nov/pause")
+        await site.post("/templates/andina/otp/es_CO/pause")
+        await site.post("/lanes/brava/rate", '{"rate": 0}')
+        await site.post("/lanes/andina/rate", '{"rate": 20}')
+        paused = "campaign banco/nov, lane brava, template andina/otp/es_CO"
+        for path in ("/campaigns//nov", "/templates/andina/otp/es", "/lanes/andina"):
+            assert await site.post(f"{path}/resume") == (404, f"nobody has paused it; paused: {paused}")
+        assert len(site.worker.controls.asked) == 4
+        assert await site.post("/lanes/brava/resume") == (200, "done")
+        assert await site.post("/campaigns/banco/nov/resume") == (200, "done")
+
+
+async def test_what_was_paused_elsewhere_a_moment_ago_is_resumed(store_url: str, namespace: str) -> None:
+    """Though this worker has not heard of it yet."""
+    async with served(store_url, namespace) as here, served(store_url, namespace) as there:
+        assert await here.post("/campaigns/banco/nov/pause") == (200, "done")
+        assert await there.post("/campaigns/banco/nov/resume") == (200, "done")
+        assert await here.post("/campaigns/banco/nov/resume") == (404, "nobody has paused it; paused: nothing")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +238,8 @@ async def test_a_lane_that_is_not_there_is_told(path: str) -> None:
 async def test_without_a_store_nothing_is_promised() -> None:
     """Other processes would not do it."""
     async with served() as site:
-        assert await site.post("/lanes/andina/pause") == (503, "the store is away, ask again")
+        for what in ("pause", "resume"):
+            assert await site.post(f"/lanes/andina/{what}") == (503, "the store is away, ask again")
         assert site.worker.lanes["andina"].limit == inf
 
 
@@ -236,11 +260,13 @@ async def test_every_action_leaves_a_line(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.WARNING, "gateway.admin"):
         async with served() as site:
             await site.post("/drain")
+            await site.post("/campaigns/a/%0Ainjected=1/resume")
             await site.post("/campaigns/a/%0Ainjected=1/pause", headers={"Authorization": "Bearer nearly"})
     lines = [each.getMessage() for each in caplog.records if each.name == "gateway.admin"]
     assert lines == [
         "action path=/drain remote=127.0.0.1 status=200 result='done'",
-        "action path=/campaigns/a/%0Ainjected=1/pause remote=127.0.0.1 status=401 result='the token is missing or wrong'",
+        "action path=/campaigns/a/%0Ainjected=1/resume remote=127.0.0.1 status=503 result='the store is away, ask again'",
+        "action path=*/pause remote=127.0.0.1 status=401 result='the token is missing or wrong'",
     ]
 
 
@@ -253,8 +279,8 @@ async def test_every_action_leaves_its_line_however_often(
             await site.post("/lanes/andina/pause")
             await site.post("/lanes/andina/resume")
             await site.post("/lanes/nowhere/pause")
-        for _ in range(5):
-            await site.post("/lanes/andina/pause", headers={})
+        for number in range(5):
+            await site.post(f"/lanes/{number}/pause", headers={})
     sampling = Sampling()
     written = [each.getMessage() for each in caplog.records if sampling.filter(each)]
     assert sum("status=200" in line for line in written) == 10
