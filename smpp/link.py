@@ -5,7 +5,8 @@
 
 A failure has a class, because each asks for another patience (operators lock accounts that knock too often):
 wrong credentials and a bad certificate wait the longest, an account "already bound" waits for its old session to be dropped,
-everything else backs off exponentially with full jitter.
+everything else backs off exponentially with full jitter. A bind that answered nothing of what was written last has not
+been a good one, however long it was up: the wait goes on growing, and the next session begins on probation.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ class Link:
         """Counts connections: whatever belongs to an older one is stale."""
         self._handler = handler
         self._roll = roll
-        self._connection = self._new_connection()
+        self._connection = self._new_connection(probation=False)
         self._answer: asyncio.Future[BindResp | Closed] | None = None  # to our bind; None once bound
         self._closed: Closed | None = None
         self._heard = asyncio.Event()  # something came in
@@ -322,7 +323,7 @@ class Link:
                 log.info("bind up system_id=%s host=%s port=%d", config.system_id, config.host, config.port)
                 bound_at = loop.time()
                 await self._connection.lost.wait()
-                if loop.time() - bound_at > config.reconnect_max:
+                if loop.time() - bound_at > config.reconnect_max and not self._connection.session.probation:
                     attempt = 0
                 assert self._closed is not None
                 failure = Failure(FailureKind.UNBOUND if self._closed.clean else FailureKind.LOST, self._closed.reason)
@@ -344,7 +345,7 @@ class Link:
         """One attempt; None when bound. The socket of an attempt that failed is gone when this returns."""
         loop = asyncio.get_running_loop()
         config = self.config
-        connection = self._connection = self._new_connection()
+        connection = self._connection = self._new_connection(self._connection.session.probation)
         self.generation += 1
         self._answer = loop.create_future()
         failure: Failure | None
@@ -390,7 +391,7 @@ class Link:
             return Failure(kind, status_name(outcome.command_status))
         return None
 
-    def _new_connection(self) -> _Connection:
+    def _new_connection(self, probation: bool) -> _Connection:
         config = self.config
         session = Session(
             Role.ESME,
@@ -399,6 +400,7 @@ class Link:
             enquire_link=config.enquire_link,
             enquire_timeout=config.enquire_timeout,
             drain=config.drain,
+            probation=probation,
         )
         return _Connection(session, self._take)
 

@@ -60,14 +60,12 @@ def _encode_tlvs(tlvs: TLVs) -> bytes:
 def _decode_tlvs(body: bytes, at: int) -> TLVs:
     tlvs = {}
     end = len(body)
-    try:
-        while at < end:
-            tag, length = _TLV.unpack_from(body, at)
-            start = at + 4
-            at = start + length
-            tlvs[tag] = body[start:at]
-    except struct.error:
-        raise MalformedPDU("optional parameter cut short") from None
+    # What is too short for a parameter is none: some SMSCs put a NUL behind the text, and a receipt is not to be lost for it.
+    while end - at >= 4:
+        tag, length = _TLV.unpack_from(body, at)
+        start = at + 4
+        at = start + length
+        tlvs[tag] = body[start:at]
     if at > end:
         raise MalformedPDU(f"optional parameter 0x{tag:04X} longer than its PDU")
     return tlvs

@@ -35,16 +35,19 @@ class MessageState(IntEnum):
     REJECTED = 8
 
 
-# The words of appendix B, in their order of state; and the same states written out, which some SMSCs do.
+# The words of appendix B, in their order of state; and the same states written out, which some SMSCs do. SKIPPED is that of
+# SMPP 5.0 for a message that the SMSC decided not to deliver. FAILED is the word of several operators, and their last.
 _WORDS: Final = ("ENROUTE", "DELIVRD", "EXPIRED", "DELETED", "UNDELIV", "ACCEPTD", "UNKNOWN", "REJECTD")
 _STATES: Final = {
     **{state.name: state for state in MessageState},
     **dict(zip(_WORDS, MessageState, strict=True)),
     "UNDELIVERED": MessageState.UNDELIVERABLE,
+    "FAILED": MessageState.UNDELIVERABLE,
+    "SKIPPED": MessageState.REJECTED,
 }
 _DELIVERED: Final = MessageState.DELIVERED  # looked up in its class it costs more than what is done with it
 _UNKNOWN: Final = MessageState.UNKNOWN
-_STATE_OF_VALUE: Final = {int(state): state for state in MessageState}
+_STATE_OF_VALUE: Final = {**{int(state): state for state in MessageState}, 9: MessageState.REJECTED}  # 9 is SKIPPED
 _FAILED: Final = frozenset(
     (MessageState.EXPIRED, MessageState.DELETED, MessageState.UNDELIVERABLE, MessageState.REJECTED)
 )

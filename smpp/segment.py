@@ -300,15 +300,16 @@ def decode_text(data_coding: int, payload: bytes, elements: Mapping[int, bytes])
     """Return the text of a payload (after its user data header) in any data coding; nothing raises.
 
     Join the payloads of a long message first: a careless sender cuts inside an escape or a surrogate pair. What has no
-    known alphabet (binary, JIS) comes back as Latin-1, which keeps every octet.
+    known alphabet (binary, JIS) comes back as Latin-1, which keeps every octet. So does what is said to be GSM 7 and is
+    not: the default alphabet is whatever the SMSC says (3.4 5.2.19), and the octet of a septet is below 0x80.
     """
     match _charset(data_coding):
-        case "gsm7":
+        case "gsm7" if payload.isascii():
             return _shift_table(elements).decode(payload)
         case "ucs2":
             # An odd octet at the end is half of a character that nobody sent.
             return payload[: len(payload) & ~1].decode("utf-16-be", "replace")
-        case "latin1":
+        case _:
             return payload.decode("latin-1")
 
 

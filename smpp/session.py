@@ -11,6 +11,13 @@ What must be true, whatever the peer sends:
 - A request is registered before its bytes are handed out; `in_flight` never passes `window`.
 - Sequence numbers of ours and of the peer live in different maps; ours wrap at 0x7FFFFFFF and skip those still in flight.
 - A peer's bytes end in an event, an answer, a generic_nack or `Closed`; never in an exception.
+
+An SMSC that answers enquire_link may be deaf to submit_sm all the same. When a request of an ESME expires and nothing has been
+answered since it was written, the session is on `probation`: it has room for one request at a time, until anything is answered,
+be it late. When one that was written after that expires as well, and still nothing was answered, the session closes; whoever
+connects anew begins on probation, as after a session that ended before anything was answered. So a silent SMSC is not given
+window after window but one message in a response timeout, what comes up to a whole timeout too late is still taken, and who is
+slow, or has lost a single answer, keeps its bind.
 """
 
 from __future__ import annotations
@@ -49,6 +56,8 @@ _ENQUIRE_LINK_RESP = int(CommandId.ENQUIRE_LINK_RESP)
 _UNBIND = int(CommandId.UNBIND)
 _UNBIND_RESP = int(CommandId.UNBIND_RESP)
 _GENERIC_NACK = int(CommandId.GENERIC_NACK)
+_ALERT_NOTIFICATION = int(CommandId.ALERT_NOTIFICATION)
+_NOT_BOUND = int(CommandStatus.ESME_RINVBNDSTS)
 
 
 class Role(Enum):
@@ -87,7 +96,7 @@ class Session:
 
     `window` is the most requests of ours that may be unanswered. `enquire_link` is the silence of the peer after which it is
     asked whether it lives; it then has `enquire_timeout` to answer. `drain` is how long answers are awaited once an unbind
-    has come in.
+    has come in. `probation` is that of the session before (see the module).
     """
 
     def __init__(
@@ -100,10 +109,12 @@ class Session:
         enquire_timeout: float = 10.0,
         drain: float = 5.0,
         max_pdu: int = MAX_PDU,
+        probation: bool = False,
     ) -> None:
         self.role = role
         self.state = State.OPEN
         self.window = window
+        self.probation = probation
         self._response_timeout = response_timeout
         self._enquire_link = enquire_link
         self._enquire_timeout = enquire_timeout
@@ -123,10 +134,14 @@ class Session:
         self._waiting: dict[int, tuple[float, Any]] = {}  # ours, in order of their deadlines
         self._late: OrderedDict[int, Any] = OrderedDict()
         self._heard = 0.0
+        self._silent = False  # a request has expired, and nothing was answered since it was written
+        # Deadline of a request written when the last answer came, or when `_silent` was found; 0 before either.
+        self._unheard_from = 0.0
         self._silence: float | None = None  # until when the peer has to answer our enquire_link or unbind
         self._binding: int | None = None  # sequence_number of our bind
         self._bound_as = State.OPEN  # what it asks for
         self._unbinding: int | None = None  # sequence_number of our unbind
+        self._why = ""  # of our unbind
         self._peer_unbind: tuple[int, float] | None = None  # the peer's unbind: to be answered when drained, or by then
 
     def __repr__(self) -> str:
@@ -142,7 +157,8 @@ class Session:
     @property
     def room(self) -> int:
         """How many requests `submit` would take now."""
-        return max(0, self.window - len(self._waiting)) if self.can_send else 0
+        window = min(1, self.window) if self.probation else self.window
+        return max(0, window - len(self._waiting)) if self.can_send else 0
 
     @property
     def can_send(self) -> bool:
@@ -209,10 +225,11 @@ class Session:
         """The SMSC's side of `submit`: deliver_sm."""
         self.submit(requests, now, _DELIVER_SM)
 
-    def unbind(self, now: float) -> None:
-        """Take leave. Nothing can be submitted any more; answers under way still come. Ends in `Closed`."""
+    def unbind(self, now: float, why: str = "unbound") -> None:
+        """Take leave. Nothing can be submitted any more; answers under way still come. Ends in `Closed`, which says why."""
         if self.state in (State.UNBINDING, State.CLOSED):
             return
+        self._why = why
         self.state = State.UNBINDING
         self._unbinding = self._next_sequence()
         self._out.append(HEADER.pack(16, _UNBIND, 0, self._unbinding))
@@ -256,11 +273,12 @@ class Session:
     # Time and bytes.
 
     def tick(self, now: float) -> list[Event]:
-        """What the passing of time brings: expired requests, an enquire_link, the end of a dead session."""
+        """What the passing of time brings: expired requests, an enquire_link, the end of a dead or deaf session."""
         if self.state is State.CLOSED:
             return []
         events: list[Event] = []
         waiting = self._waiting
+        expired = -1.0
         while waiting:
             sequence, (deadline, context) = next(iter(waiting.items()))
             if deadline > now:
@@ -270,6 +288,12 @@ class Session:
             if len(self._late) > _LATE_KEPT * self.window:
                 self._late.popitem(last=False)
             events.append(Expired(context))
+            expired = deadline
+        if expired >= self._unheard_from and self.role is Role.ESME and self.can_send:
+            if self._silent:
+                return [*events, self.close("submit_sm not answered")]
+            self._silent = self.probation = True
+            self._unheard_from = now + self._response_timeout
         if self._peer_unbind is not None:
             if not waiting or self._peer_unbind[1] <= now:
                 events.append(self._finish_peer_unbind())
@@ -285,6 +309,8 @@ class Session:
     def close(self, reason: str, *, clean: bool = False) -> Closed:
         """The end, from whichever side: what was not answered is handed back. Only the first call has anything to hand."""
         unanswered = [context for _, context in self._waiting.values()]
+        if unanswered and not self._unheard_from:
+            self.probation = True
         self._waiting.clear()
         self._late.clear()
         self._buffer = b""
@@ -302,6 +328,7 @@ class Session:
         buffer = self._buffer + data if self._buffer else data
         at, size = 0, len(buffer)
         waiting, taking = self._waiting, self._taking
+        unanswered = len(waiting) + len(self._late)
         answer_id, request_id, read = self._answer_id, self._request_id, self._read
         unpack = HEADER.unpack_from
         try:
@@ -318,6 +345,8 @@ class Session:
                     # Some SMSCs leave the NUL out, some the whole body of an error.
                     message_id = body.partition(b"\0")[0].decode("latin-1")
                     events.append(Response(waiting.pop(sequence)[1], status, message_id))
+                    if status == _NOT_BOUND:
+                        self._disowned(now)
                     if not waiting and self._peer_unbind is not None:
                         events.append(self._finish_peer_unbind())
                         return events
@@ -335,6 +364,9 @@ class Session:
             events.append(self.close(f"framing: {error}"))
             return events
         self._buffer = buffer[at:] if at < size else b""
+        if len(waiting) + len(self._late) < unanswered:
+            self._silent = self.probation = False
+            self._unheard_from = now + self._response_timeout
         return events
 
     def receive_eof(self) -> list[Event]:
@@ -348,14 +380,20 @@ class Session:
     ) -> None:
         if command_id == _ENQUIRE_LINK:
             self._out.append(HEADER.pack(16, _ENQUIRE_LINK_RESP, 0, sequence))
-        elif command_id == _ENQUIRE_LINK_RESP:
-            pass  # `receive` has already noted that the peer lives
         elif command_id & RESPONSE:
-            self._receive_response(command_id, status, sequence, body, events)
+            if command_id != _ENQUIRE_LINK_RESP:  # `receive` has already noted that the peer lives
+                self._receive_response(command_id, status, sequence, body, events)
+            if status == _NOT_BOUND:
+                self._disowned(now)
         elif command_id == _UNBIND:
             self._receive_unbind(sequence, now, events)
-        else:
+        elif command_id != _ALERT_NOTIFICATION:  # of no use here, and it has no answer (§4.12)
             self._receive_request(command_id, sequence, body, events)
+
+    def _disowned(self, now: float) -> None:
+        """The SMSC lives and no longer knows our bind: leave it in order, so that the answers under way still come."""
+        if self.role is Role.ESME and self.state in _BOUND.values():
+            self.unbind(now, "ESME_RINVBNDSTS")
 
     def _receive_request(self, command_id: int, sequence: int, body: bytes, events: list[Event]) -> None:
         try:
@@ -397,7 +435,7 @@ class Session:
             self.state = State.OPEN if status else self._bound_as
             events.append(BindResp(status, text))
         elif sequence == self._unbinding and command_id == _UNBIND_RESP:
-            events.append(self.close("unbound", clean=True))
+            events.append(self.close(self._why, clean=True))
         elif sequence == self._unbinding and command_id == _GENERIC_NACK:
             events.append(self.close("unbind refused"))
         else:

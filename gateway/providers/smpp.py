@@ -127,7 +127,7 @@ class SmppPort:
         self.lane = lane.name
         self.account = lane.account
         self._on_bound = on_bound
-        self.down_reason = "not connected yet"
+        self._down = dict.fromkeys(self._links, "not connected yet")
 
     @property
     def room(self) -> int:
@@ -141,6 +141,11 @@ class SmppPort:
     @property
     def bound(self) -> bool:
         return all(link.bound for link in self._links)
+
+    @property
+    def down_reason(self) -> str:
+        """Of the first bind that is down; empty when all are up."""
+        return next(filter(None, self._down.values()), "")
 
     def start(self, after: float = 0.0) -> None:
         for link in self._links:
@@ -164,13 +169,13 @@ class SmppPort:
     # What the links report.
 
     def link_bound(self, link: Link) -> None:
-        self.down_reason = ""
+        self._down[link] = ""
         if link is self._sender:
             self._on_bound()
         self._inbox.wake.set()
 
     def link_down(self, link: Link, failure: Failure, retry_in: float) -> None:
-        self.down_reason = f"{failure.kind.value}: {failure.detail}"
+        self._down[link] = f"{failure.kind.value}: {failure.detail}"
 
     def link_events(self, link: Link, events: list[Event]) -> None:
         inbox = self._inbox

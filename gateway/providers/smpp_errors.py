@@ -24,7 +24,8 @@ DEFAULTS: Final[Mapping[int, ErrorRule]] = {
         (ErrorRule(disposition="retry", after_s=180, attempts=4), (Status.ESME_RMSGQFUL,)),
         # Kannel and Jasmin try these again; 30 s, twice, is Jasmin's.
         (ErrorRule(disposition="retry", after_s=30, attempts=3), (Status.ESME_RSYSERR, Status.ESME_RX_T_APPN)),
-        # The bind is in another state than we thought; the link makes it anew.
+        # The SMSC no longer knows our bind: the session leaves it, and the link makes it anew. It counts as an attempt, or
+        # a single message that is refused so each time would take the bind down for ever.
         (ErrorRule(disposition="retry"), (Status.ESME_RINVBNDSTS,)),
         # The specification does not say whether they pass, Kannel and Jasmin do not try again: once may help, and no
         # operator blocks an account for once.

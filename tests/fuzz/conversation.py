@@ -14,7 +14,7 @@ from smpp.pdu import HEADER, Bind, BindTransceiver, BindTransmitter, DataSM, Del
 from smpp.session import MAX_SEQUENCE_NUMBER, Role, Session, State
 
 _COMMANDS = tuple(CommandId)
-_STATUSES = (0, 0, 0, 0x58, 0x14, 0x40B)
+_STATUSES = (0, 0, 0x04, 0x58, 0x14, 0x40B)
 _SEQUENCES = (0, 1, 2, 3, 4, 5, 6, MAX_SEQUENCE_NUMBER - 1, MAX_SEQUENCE_NUMBER, 0xFFFFFFFF)
 _BODIES = (
     b"",
@@ -213,5 +213,7 @@ def sessions() -> Iterator[bytes]:
     yield bytes((1,)) + _said(CommandId.BIND_TRANSCEIVER, 1, 6) + _said(CommandId.SUBMIT_SM, 2, 3)
     yield bytes((1,)) + _said(CommandId.BIND_RECEIVER, 1, 6) + submit + _said(CommandId.DELIVER_SM_RESP, 1)
     yield bytes((6, JUMP, 1)) + submit + bytes((TICK, 10, EOF, 0))
+    yield bytes((6,)) + submit + _said(CommandId.SUBMIT_SM_RESP, 2, 0, 2) + b"".join(answer)
+    yield bytes((6,)) + (submit + _said(CommandId.ENQUIRE_LINK_RESP, 0) + bytes((TICK, 30))) * 9
     garbage = bytes.fromhex("00000010800000150000000000000009")
     yield bytes((4, RAW, len(garbage))) + garbage + bytes((3,))

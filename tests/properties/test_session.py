@@ -1,4 +1,6 @@
-"""An ESME and an SMSC joined in memory: every request ends exactly once, whatever the bytes and the clock do."""
+"""An ESME and an SMSC joined in memory: every request ends exactly once, whatever the bytes and the clock do.
+
+Nor is a silent SMSC written to for long, nor one given up that has answered within two response timeouts."""
 
 from __future__ import annotations
 
@@ -27,20 +29,31 @@ from smpp.session import MAX_SEQUENCE_NUMBER, Role, Session, State
 EVENTS = Response | LateResponse | Expired | Malformed | Unexpected | Closed | Bind | SubmitSM | DeliverSM | DataSM
 REQUESTS = (CommandId.SUBMIT_SM, CommandId.DELIVER_SM)
 KINDS = st.sampled_from([BindTransmitter, BindReceiver, BindTransceiver])
-STATUSES = st.sampled_from([0, 0, 0, 0x58, 0x14, 0x40B])
+STATUSES = st.sampled_from([0, 0, 0, 0x58, 0x14, 0x40B, 0x04])
+PATIENCE_S = 20.0
+SILENT = "submit_sm not answered"
 
 
 class End:
     """One side of the connection: its session, the bytes on their way from it, and an account of its requests."""
 
-    def __init__(self, role: Role, window: int) -> None:
+    def __init__(self, role: Role, window: int, now: float = 0.0, probation: bool = False) -> None:
         self.session = Session(
-            role, window=window, response_timeout=20.0, enquire_link=10.0, enquire_timeout=4.0, drain=5.0, max_pdu=4096
+            role,
+            window=window,
+            response_timeout=PATIENCE_S,
+            enquire_link=10.0,
+            enquire_timeout=4.0,
+            drain=5.0,
+            max_pdu=4096,
+            probation=probation,
         )
         self.wire = b""
         self.open: dict[str, int] = {}  # requests that have not ended, and their sequence numbers
         self.expired: set[str] = set()
         self.to_answer: list[SubmitSM | DeliverSM | DataSM] = []
+        self.answered_at = now
+        self.unheard = 0  # requests since then
         self.believable = True  # nobody but the other end has spoken to this one
 
     def send(self) -> list[tuple[int, int]]:
@@ -64,15 +77,18 @@ class End:
             self.session.deliver(requests, now)
         numbers = [number for command_id, number in self.send() if command_id in REQUESTS]
         assert len(numbers) == len(contexts)
+        self.unheard += len(contexts)
         for context, number in zip(contexts, numbers, strict=True):
             assert 1 <= number <= MAX_SEQUENCE_NUMBER
             assert number not in self.open.values()
             self.open[context] = number
 
-    def take(self, events: Iterable[Event]) -> None:
+    def take(self, events: Iterable[Event], now: float) -> None:
         events = list(events)
         for position, event in enumerate(events):
             assert isinstance(event, EVENTS) or type(event).__name__ == "BindResp"
+            if isinstance(event, Response | LateResponse):
+                self.answered_at, self.unheard = now, 0
             if isinstance(event, Response):
                 del self.open[event.context]
                 self.believe(event)
@@ -84,6 +100,9 @@ class End:
                 self.believe(event)
             elif isinstance(event, Closed):
                 assert position == len(events) - 1
+                if event.reason == SILENT:
+                    assert self.session.role is Role.ESME
+                    assert now - self.answered_at > 2 * PATIENCE_S - 0.001
                 for context in event.unanswered:
                     del self.open[context]
             elif isinstance(event, SubmitSM | DeliverSM | DataSM):
@@ -113,9 +132,9 @@ class Conversation(RuleBasedStateMachine):
         self.count = 0
 
     @initialize(window=st.integers(1, 5), kind=KINDS, bound=st.booleans())
-    def connect(self, window: int, kind: type[Bind], bound: bool) -> None:
+    def connect(self, window: int, kind: type[Bind], bound: bool, probation: bool = False) -> None:
         self.window = window
-        self.esme, self.smsc = End(Role.ESME, window), End(Role.SMSC, window)
+        self.esme, self.smsc = End(Role.ESME, window, self.now, probation), End(Role.SMSC, window, self.now)
         self.ends = (self.esme, self.smsc)
         self.esme.session.bind(kind(system_id="recado"), self.now)
         if bound:
@@ -143,7 +162,7 @@ class Conversation(RuleBasedStateMachine):
         speaker.send()
         data, speaker.wire = speaker.wire[:octets], speaker.wire[octets:]
         if data:
-            end.take(end.session.receive(data, self.now))
+            end.take(end.session.receive(data, self.now), self.now)
 
     @rule(smsc=st.booleans(), which=st.integers(0, 20), status=STATUSES)
     def answer(self, smsc: bool, which: int, status: int) -> None:
@@ -155,9 +174,18 @@ class Conversation(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for end in self.ends:
-            end.take(end.session.tick(self.now))
+            end.take(end.session.tick(self.now), self.now)
             deadline = end.session.next_deadline
             assert deadline is None or deadline > self.now, "a deadline that has passed would be awaited for ever"
+
+    @rule(turns=st.integers(1, 15), wanted=st.integers(0, 5))
+    def silence(self, turns: int, wanted: int) -> None:
+        """The SMSC lives, and answers nothing that it is asked."""
+        for _ in range(turns):
+            self.submit(smsc=False, wanted=wanted)
+            self.now += 5.0
+            self.lie(smsc=False, command_id=CommandId.ENQUIRE_LINK_RESP, status=0, sequence_number=1, body=b"")
+            self.esme.take(self.esme.session.tick(self.now), self.now)
 
     @rule(smsc=st.booleans())
     def unbind(self, smsc: bool) -> None:
@@ -168,7 +196,7 @@ class Conversation(RuleBasedStateMachine):
         """Bytes that mean nothing."""
         end = self.end(smsc)
         end.believable = False
-        end.take(end.session.receive(data, self.now))
+        end.take(end.session.receive(data, self.now), self.now)
 
     @rule(
         smsc=st.booleans(),
@@ -182,7 +210,8 @@ class Conversation(RuleBasedStateMachine):
         end = self.end(smsc)
         if not end.session._buffer:
             end.believable = False
-            end.take(end.session.receive(encode_response(command_id, status, sequence_number, body), self.now))
+            lie = encode_response(command_id, status, sequence_number, body)
+            end.take(end.session.receive(lie, self.now), self.now)
 
     @rule(smsc=st.booleans(), left=st.integers(0, 3))
     def numbers_run_out(self, smsc: bool, left: int) -> None:
@@ -192,29 +221,31 @@ class Conversation(RuleBasedStateMachine):
     @rule(smsc=st.booleans())
     def connection_is_lost(self, smsc: bool) -> None:
         end = self.end(smsc)
-        end.take(end.session.receive_eof())
-        end.take(end.session.receive_eof())
+        end.take(end.session.receive_eof(), self.now)
+        end.take(end.session.receive_eof(), self.now)
 
     @precondition(lambda self: State.CLOSED in [end.session.state for end in self.ends])
     @rule(window=st.integers(1, 5), kind=KINDS, bound=st.booleans())
     def connect_again(self, window: int, kind: type[Bind], bound: bool) -> None:
         for end in self.ends:
-            end.take(end.session.receive_eof())
+            end.take(end.session.receive_eof(), self.now)
             assert end.open == {}
-        self.connect(window, kind, bound)
+        self.connect(window, kind, bound, self.esme.session.probation)
 
     @invariant()
     def accounts_close(self) -> None:
         for end in getattr(self, "ends", ()):
             session = end.session
             assert session.in_flight == len(end.open) <= self.window
-            assert session.room <= self.window - session.in_flight
+            assert session.room <= max(0, (1 if session.probation else self.window) - session.in_flight)
+            if session.role is Role.ESME:
+                assert end.unheard <= self.window + 1
             if session.state is State.CLOSED:
                 assert (end.open, session.room, session.next_deadline) == ({}, 0, None)
 
     def teardown(self) -> None:
         for end in getattr(self, "ends", ()):
-            end.take(end.session.receive_eof())
+            end.take(end.session.receive_eof(), self.now)
             assert end.open == {}
 
 
@@ -231,6 +262,23 @@ def test_the_machine_can_succeed() -> None:
     smsc.send()
     answered: list[Any] = esme.session.receive(smsc.wire, 0.0)
     assert [(event.context, event.message_id) for event in answered] == [("1", "1"), ("2", "2"), ("0", "0")]
+
+
+def test_the_machine_can_be_silent() -> None:
+    """A window and one more, then another session; there one and one more; and then an answer."""
+    machine = Conversation()
+    machine.connect(5, BindTransceiver, bound=True)
+    for expected in (6, 2):
+        machine.silence(turns=12, wanted=5)
+        machine.accounts_close()
+        assert (machine.esme.session.state, machine.esme.unheard) == (State.CLOSED, expected)
+        machine.connect_again(5, BindTransceiver, bound=True)
+    machine.submit(smsc=False, wanted=5)
+    assert (machine.esme.unheard, machine.esme.session.room) == (1, 0)
+    machine.bytes_arrive(smsc=True, octets=1000)
+    machine.answer(smsc=True, which=0, status=0)
+    machine.bytes_arrive(smsc=False, octets=1000)
+    assert (machine.esme.unheard, machine.esme.session.room) == (0, 5)
 
 
 TestConversation = Conversation.TestCase

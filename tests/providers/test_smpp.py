@@ -1,19 +1,25 @@
-"""The bodies of submit_sm that a lane writes for messages."""
+"""The bodies of submit_sm that a lane writes for messages, and what its binds report."""
 
 from __future__ import annotations
 
 import pytest
 
 from gateway.config import Lane
+from gateway.inbox import Inbox
 from gateway.providers.contract import Unsendable
-from gateway.providers.smpp import SmppEncoder
+from gateway.providers.smpp import SmppEncoder, SmppPort
 from gateway.tables import Secret
+from smpp.link import Failure, FailureKind
 from smpp.pdu import SubmitSM
 from tests.providers.suite import NOW, a_message
 
 
+def a_lane(**keys: object) -> Lane:
+    return Lane(name="a", host="h", port=1, system_id="s", password=Secret("p"), rate=1, **keys)
+
+
 def encoder(**keys: object) -> SmppEncoder:
-    return SmppEncoder(Lane(name="a", host="h", port=1, system_id="s", password=Secret("p"), rate=1, **keys))
+    return SmppEncoder(a_lane(**keys))
 
 
 @pytest.mark.parametrize("to", ["+1", "+573001110000", "+" + "1" * 20])
@@ -73,3 +79,18 @@ def test_a_text_without_a_reference_takes_one_part(text: str, alphabet: str) -> 
     """Where no reference is made, none is needed: 70 characters of ASCII, or 35 of any kind, fit in one part."""
     lane = encoder(alphabets=(alphabet, "ucs2"), transliterate=True)
     assert lane.count(text) == 1
+
+
+def test_one_bind_of_a_pair_that_comes_up_does_not_hide_why_the_other_is_down() -> None:
+    """A slot is up when both are, and says why it is not until then."""
+    port = SmppPort(a_lane(bind="txrx"), Inbox(1), lambda: None)
+    sender, receiver = port._links
+    assert port.down_reason == "not connected yet"
+    port.link_bound(sender)
+    assert port.down_reason == "not connected yet"
+    port.link_down(receiver, Failure(FailureKind.CREDENTIALS, "ESME_RINVPASWD"), 60.0)
+    port.link_down(sender, Failure(FailureKind.LOST, "connection closed by the peer"), 1.0)
+    port.link_bound(sender)
+    assert port.down_reason == "credentials: ESME_RINVPASWD"
+    port.link_bound(receiver)
+    assert port.down_reason == ""

@@ -559,6 +559,67 @@ async def test_blackhole() -> None:
         assert await owner.next() == Closed("enquire_link not answered", ["first"])
         assert await owner.down() == (FailureKind.LOST, "enquire_link not answered")
         await owner.bound()
+        assert link.room == 1
+
+
+async def deaf(peer: Peer) -> None:
+    """Bind, show life, answer nothing else to the end."""
+    await peer.take_bind()
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while pdu := await peer.read():
+            if pdu[0] == C.ENQUIRE_LINK:
+                peer.send(HEADER.pack(16, C.ENQUIRE_LINK_RESP, 0, pdu[1]))
+
+
+async def test_an_smsc_that_answers_no_submit_sm() -> None:
+    """It is left for a new bind, which begins with one request, and with the whole window once that is answered."""
+
+    async def listen(peer: Peer) -> None:
+        await peer.take_bind()
+        peer.send(submit_resp(await peer.expect(C.SUBMIT_SM), "a"))
+        await peer.take_unbind()
+
+    async with (
+        smsc(deaf, refuse, listen) as server,
+        linked(server.port, window=2, response_timeout=0.05, enquire_link=0.02) as (link, owner),
+    ):
+        await owner.bound()
+        link.submit([(BODY, "first"), (BODY, "second")])
+        assert [await owner.next(), await owner.next()] == [Expired("first"), Expired("second")]
+        assert (link.bound, link.room) == (True, 1)
+        link.submit([(BODY, "third")])
+        assert [await owner.next(), await owner.next()] == [Expired("third"), Closed("submit_sm not answered", [])]
+        assert await owner.down() == (FailureKind.LOST, "submit_sm not answered")
+        assert (await owner.down())[0] is FailureKind.REJECTED
+        await owner.bound()
+        assert link.room == 1
+        link.submit([(BODY, "fourth")])
+        assert await owner.next() == Response("fourth", 0, "a")
+        assert link.room == 2
+
+
+async def test_a_bind_that_the_smsc_has_lost() -> None:
+    """It is left in order, what is under way is answered first, and a new one has the whole window."""
+
+    async def forget(peer: Peer) -> None:
+        await peer.take_bind()
+        numbers = [await peer.expect(C.SUBMIT_SM) for _ in range(2)]
+        peer.send(encode_response(C.SUBMIT_SM_RESP, S.ESME_RINVBNDSTS, numbers[0]))
+        unbind = await peer.expect(C.UNBIND)
+        peer.send(encode_response(C.SUBMIT_SM_RESP, S.ESME_RINVBNDSTS, numbers[1]))
+        peer.send(encode_response(C.UNBIND_RESP, S.ESME_RINVBNDSTS, unbind))
+        await peer.eof()
+
+    async with smsc(forget, stay) as server, linked(server.port) as (link, owner):
+        await owner.bound()
+        link.submit([(BODY, "first"), (BODY, "second")])
+        assert await owner.next() == Response("first", S.ESME_RINVBNDSTS, "")
+        assert (link.bound, link.room) == (False, 0)
+        assert await owner.next() == Response("second", S.ESME_RINVBNDSTS, "")
+        assert await owner.next() == Closed("ESME_RINVBNDSTS", [], clean=True)
+        assert await owner.down() == (FailureKind.UNBOUND, "ESME_RINVBNDSTS")
+        await owner.bound()
+        assert link.room == 10
 
 
 async def test_peer_that_does_not_read() -> None:
@@ -797,6 +858,20 @@ async def test_backoff_starts_again() -> None:
     ):
         heard = [await owner.next() for _ in range(5)]
     assert [heard[0][1], heard[1][1], heard[2], heard[4][1]] == [0.01, 0.02, "bound", 0.01]
+
+
+async def test_backoff_goes_on_where_nothing_is_answered() -> None:
+    """However long a bind was up that answered nothing of what was written."""
+    waits: list[float] = []
+    timing = {"response_timeout": 0.05, "enquire_link": 0.02, "reconnect_min": 0.01, "reconnect_max": 0.04}
+    async with smsc(deaf) as server, linked(server.port, window=1, roll=1.0, **timing) as (link, owner):
+        while len(waits) < 3:
+            heard = await owner.next()
+            if heard == "bound" or isinstance(heard, Expired):
+                link.submit([(BODY, "hola")] * link.room)
+            elif isinstance(heard, tuple):
+                waits.append(heard[1])
+    assert waits == [0.01, 0.02, 0.04]
 
 
 @given(

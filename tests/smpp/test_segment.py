@@ -273,6 +273,8 @@ def test_concat(elements: dict[int, bytes], tlvs: dict[int, bytes], place: Conca
     [
         (0x00, "686f6c6100", "hola@"),
         (0x00, "1b65", "€"),
+        (0x00, "5365f1616c40", "Señal@"),  # Latin-1 is the default alphabet of this SMSC
+        (0x11, "5365f1616c40", "Señal@"),
         (0x01, "686f6c61", "hola"),
         (0x01, "ed", "í"),  # Latin-1 sent as ASCII
         (0x02, "00ff", "\0ÿ"),

@@ -352,6 +352,148 @@ def test_next_deadline() -> None:
     assert Session(Role.ESME).next_deadline is None
 
 
+# Silence.
+
+
+def unheard(session: Session, now: float) -> None:
+    """The peer shows life and answers nothing."""
+    session.receive(header(C.ENQUIRE_LINK, 1), now)
+    session.data_to_send()
+
+
+def test_silence_stops_the_window() -> None:
+    """When what expires has seen no answer to anything, one request at a time is enough to ask whether somebody listens."""
+    session = esme(window=3)
+    session.submit([(BODY, "a"), (BODY, "b")], 0.0)
+    unheard(session, 59.0)
+    assert session.room == 1
+    assert session.tick(60.0) == [Expired("a"), Expired("b")]
+    assert (session.probation, session.room) == (True, 1)
+    session.submit([(BODY, "c")], 60.0)
+    assert session.room == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        submit_resp(4),
+        submit_resp(4, status=S.ESME_RTHROTTLED),
+        header(C.GENERIC_NACK, 4, S.ESME_RSYSERR),
+        encode_response(C.DATA_SM_RESP, 0, 4, b"id\0"),
+        submit_resp(2),
+        header(C.GENERIC_NACK, 3, S.ESME_RSYSERR),
+    ],
+)
+def test_any_answer_ends_the_silence(answer: bytes) -> None:
+    """To what was asked on probation, or a late one to what had expired; then the window is whole again."""
+    session = esme(window=3)
+    session.submit([(BODY, "a"), (BODY, "b")], 0.0)
+    unheard(session, 59.0)
+    session.tick(60.0)
+    session.submit([(BODY, "c")], 60.0)
+    session.receive(answer, 119.0)
+    assert not session.probation
+    assert session.room == 3 - session.in_flight
+    session.tick(120.0)
+    assert session.room == 3
+
+
+@pytest.mark.parametrize("sign", [header(C.ENQUIRE_LINK_RESP, 1), DeliverSM().encode(7), submit_resp(99)])
+def test_silence_that_goes_on_ends_the_session(sign: bytes) -> None:
+    """Whatever else the peer says: what is written after the first silence meets a second."""
+    session = esme(window=3)
+    session.submit([(BODY, "a")], 0.0)
+    session.receive(sign, 59.0)
+    session.tick(60.0)
+    session.submit([(BODY, "b")], 61.0)
+    session.receive(sign, 120.0)
+    assert session.tick(120.9) == []
+    assert session.tick(121.0) == [Expired("b"), Closed("submit_sm not answered", [])]
+    assert (session.state, session.probation) == (State.CLOSED, True)
+
+
+def test_one_answer_that_is_lost_is_no_silence() -> None:
+    """Somebody listens who has answered anything since."""
+    session = esme()
+    session.submit([(BODY, "a"), (BODY, "b")], 0.0)
+    session.receive(submit_resp(3), 1.0)
+    unheard(session, 59.0)
+    assert session.tick(60.0) == [Expired("a")]
+    assert (session.probation, session.room) == (False, 10)
+
+
+def test_what_was_written_before_the_silence_was_seen_does_not_prolong_it() -> None:
+    """It expires on probation, and has asked nothing that was not asked before."""
+    session = esme()
+    session.submit([(BODY, "a")], 0.0)
+    session.submit([(BODY, "b")], 30.0)
+    unheard(session, 59.0)
+    assert session.tick(60.0) == [Expired("a")]
+    assert session.room == 0
+    unheard(session, 89.0)
+    assert session.tick(90.0) == [Expired("b")]
+    assert session.room == 1
+
+
+def test_silence_with_nothing_to_say_ends_nothing() -> None:
+    """A bind on probation that has nothing to write stays, and takes what is delivered."""
+    session = esme()
+    session.submit([(BODY, "a")], 0.0)
+    for now in range(20, 1000, 20):
+        unheard(session, float(now))
+        session.tick(float(now))
+    assert (session.state, session.probation) == (State.BOUND_TRX, True)
+
+
+def test_a_session_that_begins_on_probation() -> None:
+    """It has room for one, is as patient as another, and is trusted with its first answer."""
+    silent, heard = (Session(Role.ESME, **TIMES, probation=True) for _ in range(2))
+    for session in (silent, heard):
+        session.bind(BindTransceiver(), 0.0)
+        session.receive(header(C.BIND_TRANSCEIVER_RESP, 1), 0.0)
+        assert session.room == 1
+        session.submit([(BODY, "a")], 0.0)
+    heard.receive(submit_resp(2), 1.0)
+    assert heard.room == 10
+    unheard(silent, 59.0)
+    assert silent.tick(60.0) == [Expired("a")]
+    assert silent.receive(submit_resp(2), 70.0) == [LateResponse("a", 0, "id")]
+    assert silent.room == 10
+
+
+@pytest.mark.parametrize(("answered", "probation"), [(0, True), (1, False)])
+def test_a_session_that_ends_with_its_window_unanswered(answered: int, probation: bool) -> None:
+    """Whoever comes after one that had no answer at all begins on probation; one that had some was good for that long."""
+    session = esme()
+    session.submit([(BODY, "a"), (BODY, "b")], 0.0)
+    session.receive(b"".join(submit_resp(2 + number) for number in range(answered)), 1.0)
+    session.receive_eof()
+    assert session.probation is probation
+
+
+def test_an_unbind_ends_before_the_silence_does() -> None:
+    """What expires while a bind is left in order does not cut it."""
+    session = esme()
+    session.submit([(BODY, "a")], 0.0)
+    unheard(session, 59.0)
+    session.tick(60.0)
+    session.submit([(BODY, "b")], 60.0)
+    unheard(session, 118.0)
+    session.unbind(118.0)
+    assert session.tick(120.0) == [Expired("b")]
+    assert session.receive(header(C.UNBIND_RESP, 4), 121.0) == [Closed("unbound", [], clean=True)]
+
+
+def test_an_esme_that_answers_no_delivery_is_not_cut() -> None:
+    """An SMSC keeps what was not answered and delivers it again: it needs no other bind for that."""
+    session = smsc(window=2)
+    for now in range(0, 600, 20):
+        session.deliver([(BODY, "receipt")] * session.room, float(now))
+        unheard(session, float(now))
+        session.tick(float(now))
+    assert (session.state, session.probation) == (State.BOUND_TRX, False)
+
+
 # enquire_link.
 
 
@@ -402,6 +544,52 @@ def test_nobody_is_asked_before_a_bind() -> None:
     session.data_to_send()
     assert session.tick(1000.0) == []
     assert (session.data_to_send(), session.next_deadline) == (b"", None)
+
+
+# A bind that the SMSC has lost.
+
+
+@pytest.mark.parametrize(
+    ("answer", "event"),
+    [
+        (submit_resp(2, "", S.ESME_RINVBNDSTS), Response("a", S.ESME_RINVBNDSTS, "")),
+        (header(C.GENERIC_NACK, 2, S.ESME_RINVBNDSTS), Response("a", S.ESME_RINVBNDSTS, "")),
+        (header(C.GENERIC_NACK, 0, S.ESME_RINVBNDSTS), Unexpected(C.GENERIC_NACK)),
+        (submit_resp(99, "", S.ESME_RINVBNDSTS), Unexpected(C.SUBMIT_SM_RESP)),
+        (header(C.ENQUIRE_LINK_RESP, 9, S.ESME_RINVBNDSTS), None),
+    ],
+)
+def test_a_bind_that_the_smsc_no_longer_knows(answer: bytes, event: Response | Unexpected | None) -> None:
+    """It is left at once, in order: nothing more is written, and what is under way still has its answers."""
+    session = esme(window=3)
+    session.submit([(BODY, "a"), (BODY, "b")], 0.0)
+    session.data_to_send()
+    assert session.receive(answer + submit_resp(3), 1.0) == [*([event] if event else []), Response("b", 0, "id")]
+    assert (session.room, session.can_send) == (0, False)
+    assert sent(session) == [Sent(C.UNBIND, 0, 4, b"")]
+    (closed,) = session.receive(header(C.UNBIND_RESP, 4, S.ESME_RINVBNDSTS), 2.0)
+    assert isinstance(closed, Closed)
+    assert (closed.reason, closed.clean) == ("ESME_RINVBNDSTS", True)
+
+
+def test_a_bind_is_left_once() -> None:
+    """The rest of the window is refused as well; and an SMSC that does not answer the unbind is left without."""
+    session = esme()
+    session.submit([(BODY, "a"), (BODY, "b")], 0.0)
+    session.data_to_send()
+    for number in (2, 3):
+        session.receive(submit_resp(number, "", S.ESME_RINVBNDSTS), 1.0)
+    assert [pdu.command_id for pdu in sent(session)] == [C.UNBIND]
+    assert session.tick(11.0) == [Closed("unbind not answered", [])]
+
+
+def test_other_answers_of_a_bind_that_is_known() -> None:
+    """enquire_link may be answered with any status; an ESME that refuses a delivery so is its own business."""
+    session, other = esme(), smsc()
+    session.receive(header(C.ENQUIRE_LINK_RESP, 9, S.ESME_RSYSERR), 1.0)
+    other.deliver([(BODY, "receipt")], 0.0)
+    other.receive(encode_response(C.DELIVER_SM_RESP, S.ESME_RINVBNDSTS, 1, b"\0"), 1.0)
+    assert (session.state, other.state) == (State.BOUND_TRX, State.BOUND_TRX)
 
 
 # Unbind, ours.
@@ -593,6 +781,14 @@ def test_unknown_request(command_id: int) -> None:
     data = HEADER.pack(20, command_id, 0, 4) + b"abcd" + DeliverSM().encode(5)
     assert session.receive(data, 0.0) == [Unexpected(command_id), DeliverSM(sequence_number=5)]
     assert sent(session) == [Sent(C.GENERIC_NACK, S.ESME_RINVCMDID, 4, b"")]
+
+
+def test_alert_notification() -> None:
+    """Somebody can be reached again: nobody here asked, and it is not answered (§4.12)."""
+    session = esme()
+    body = b"\x01\x01573001234567\0\x01\x0189000\0"
+    assert session.receive(HEADER.pack(16 + len(body), C.ALERT_NOTIFICATION, 0, 4) + body, 0.0) == []
+    assert session.data_to_send() == b""
 
 
 def test_unknown_response() -> None:
