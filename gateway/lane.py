@@ -40,7 +40,7 @@ class Lane:
         self.carrier = carrier_of(lane)
         self.lease = Lease(lane.name, *_limit(lane))
         """This process's share of the contract: all processes together keep it."""
-        self.adaptive = _adaptive(lane, now)
+        self.adaptive = Adaptive(lane.rate, now, **_manner(lane))
         self._brake = TokenBucket(0, 1, now)
         self._braked: Bucket = Chain([self.lease, self._brake])
         self.gate = Gate(lane.caps, lane.max_parts, lane.sender)
@@ -59,15 +59,10 @@ class Lane:
 
     def reconfigure(self, lane: AnyLane, now: float) -> None:
         """Go on with what may change while it runs: rate and burst, how it gives way, caps, weights, errors."""
-        before, self.config = self.config, lane
-        if (lane.adaptive, lane.quiet_s, lane.throttle_pause_s) != (
-            before.adaptive,
-            before.quiet_s,
-            before.throttle_pause_s,
-        ):
-            self.adaptive = _adaptive(lane, now)
+        self.config = lane
         self.lease.set_limit(*_limit(lane), now)
         self.adaptive.set_contract(lane.rate, now)
+        self.adaptive.configure(now, **_manner(lane))
         self.carrier.reconfigure(lane)
         self.stopped = ""
         self._set_ahead()
@@ -133,10 +128,10 @@ class Lane:
         self.gate.hold("sender", flight.message.sender, now + (failure.after or _HOLD_S))
         return failure
 
-    def throttled(self, failure: Failure, now: float) -> None:
+    def throttled(self, failure: Failure, written: float, now: float) -> None:
         """Give way: however many of a window bounce, that counts once."""
         self.meter.throttled += 1
-        self.adaptive.throttled(now, failure.after)
+        self.adaptive.throttled(written, now, failure.after)
 
     def stop(self, failure: Failure) -> None:
         """Send nothing until somebody has looked: a reload lets it go on.
@@ -212,14 +207,13 @@ def _limit(lane: AnyLane) -> tuple[float, int]:
     return lane.rate, int(lane.burst)
 
 
-def _adaptive(lane: AnyLane, now: float) -> Adaptive:
+def _manner(lane: AnyLane) -> dict[str, float]:
+    """How it gives way, in the words of `Adaptive`."""
     how = lane.adaptive
-    return Adaptive(
-        lane.rate,
-        now,
-        cut=how.cut,
-        recover_s=how.recover_s,
-        floor=how.floor,
-        hold_s=lane.throttle_pause_s,
-        ramp_s=lane.quiet_s,
-    )
+    return {
+        "cut": how.cut,
+        "recover_s": how.recover_s,
+        "floor": how.floor,
+        "hold_s": lane.throttle_pause_s,
+        "ramp_s": lane.quiet_s,
+    }

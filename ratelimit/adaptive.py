@@ -1,10 +1,9 @@
 """The rate that a provider stands at the moment: under the contract, cut by its complaints, growing back with time."""
 
-from collections import deque
 from math import inf
 
 SIGNAL_S = 1.0
-"""Seconds in which all complaints count as one: a window of requests in flight bounces within about that."""
+"""Seconds in which all complaints count as one, whatever they are about: providers count by the second."""
 
 _RAMP_START = 0.1  # of the contract
 # Slow answers are a weaker sign than a complaint: a little a second, for as long as it lasts.
@@ -56,10 +55,7 @@ class Adaptive:
         ramp_s: float = 0.0,
     ) -> None:
         """Begin with all of the contract; ValueError for what is no share, no time or no rate."""
-        if not (0 < cut <= 1 and 0 < floor <= 1 and recover_s > 0 and hold_s >= 0 and ramp_s >= 0):
-            raise ValueError(
-                "cut and floor must be above 0 and at most 1, recover_s above 0, hold_s and ramp_s not negative"
-            )
+        _check_manner(cut, recover_s, floor, hold_s, ramp_s)
         self._contract = _checked(contract)
         self._cut = cut
         self._floor = floor
@@ -70,8 +66,8 @@ class Adaptive:
         self._grows_from = now
         self._held_until = -inf
         self._ramp_from = -inf
-        self._drops: deque[tuple[float, float]] = deque()
-        """When the level fell in the last second, and from where."""
+        self._drops: list[tuple[float, float]] = []
+        """When the level fell, and from where: none that a later one was as high as."""
         self._quickest = inf
         self._window_from = now
         self._window_quickest = inf
@@ -87,13 +83,13 @@ class Adaptive:
             return 0.0
         return self._contract * self._level_at(now)
 
-    def throttled(self, now: float, after: float | None = None) -> None:
+    def throttled(self, sent: float, now: float, after: float | None = None) -> None:
         """Note that the provider complained: cut, and hold for `hold_s`, or for `after` seconds if it said how long.
 
-        What it complained of was sent at no more than the highest rate of the last second, so that is what is cut; more
-        complaints about the same second find it cut already. They hold for longer, though.
+        What it complained of was `sent` then, at no more than the highest rate since, so that is what is cut: more complaints
+        about a window find it cut already, however long it takes to bounce. They hold for longer, though.
         """
-        highest = max(self._level_at(now), self._highest_before(now))
+        highest = self._highest_since(min(sent, now - SIGNAL_S), now)
         self._held_until = max(self._held_until, now + (self._hold_s if after is None else after))
         self._lower(highest * self._cut, now, self._held_until)
 
@@ -129,6 +125,22 @@ class Adaptive:
             self._drop(self._level_at(now), now)
             self._ramp_from = now
 
+    def configure(
+        self, now: float, *, cut: float, recover_s: float, floor: float, hold_s: float, ramp_s: float
+    ) -> None:
+        """Go on otherwise, from where it is: no silence ends, no cut is forgotten. ValueError as at the beginning."""
+        _check_manner(cut, recover_s, floor, hold_s, ramp_s)
+        self._drop(self._level_at(now), now)
+        if now - self._ramp_from >= self._ramp_s:
+            self._ramp_from = -inf  # a longer one would begin again
+        self._level = min(1.0, max(floor, self._level + max(0.0, now - self._grows_from) / self._recover_s))
+        self._grows_from = max(self._grows_from, now)
+        self._cut = cut
+        self._floor = floor
+        self._recover_s = recover_s
+        self._hold_s = hold_s
+        self._ramp_s = ramp_s
+
     def set_contract(self, rate: float, now: float) -> None:
         """Change the contract; of the new one there is the same share as of the old. ValueError for a rate below 0."""
         del now  # the level is a share, and does not change with it
@@ -152,14 +164,20 @@ class Adaptive:
             self._drop(before, now)
 
     def _drop(self, before: float, now: float) -> None:
-        self._highest_before(now)
+        while self._drops and self._drops[-1][1] <= before:
+            self._drops.pop()
         self._drops.append((now, before))
 
-    def _highest_before(self, now: float) -> float:
-        """Return the highest level that it fell from in the last second, and forget those before."""
-        while self._drops and self._drops[0][0] < now - SIGNAL_S:
-            self._drops.popleft()
-        return max((level for _, level in self._drops), default=0.0)
+    def _highest_since(self, when: float, now: float) -> float:
+        # It only falls by drops, and those that are kept are of ever lower levels.
+        return max(self._level_at(now), next((level for at, level in self._drops if at >= when), 0.0))
+
+
+def _check_manner(cut: float, recover_s: float, floor: float, hold_s: float, ramp_s: float) -> None:
+    if not (0 < cut <= 1 and 0 < floor <= 1 and recover_s > 0 and hold_s >= 0 and ramp_s >= 0):
+        raise ValueError(
+            "cut and floor must be above 0 and at most 1, recover_s above 0, hold_s and ramp_s not negative"
+        )
 
 
 def _checked(rate: float) -> float:

@@ -79,7 +79,7 @@ def test_a_lane_grants_what_its_lease_grants() -> None:
 def test_a_lane_that_was_throttled_is_silent_for_the_pause() -> None:
     """For as long as the failure says; what had been granted before the pause is taken back by it."""
     one = leased(burst=20)
-    one.throttled(PAUSE, T)
+    one.throttled(PAUSE, T, T)
     for moment in (T, T + 1, T + 4.9):
         assert one.tokens(moment).take(1000, moment) == 0
 
@@ -87,7 +87,7 @@ def test_a_lane_that_was_throttled_is_silent_for_the_pause() -> None:
 def test_after_the_pause_a_lane_goes_on() -> None:
     """Not above the contract, and without the burst that it could not use meanwhile."""
     one = leased(burst=20, throttle_pause_s=5)
-    one.throttled(PAUSE, T)
+    one.throttled(PAUSE, T, T)
     start = T + 5.5
     one.tokens(start).take(1000, start)
     granted = sum(one.tokens(start + n / 10).take(1000, start + n / 10) for n in range(1, 11))
@@ -100,9 +100,17 @@ def test_a_window_that_bounces_counts_as_one_throttle() -> None:
     for bounces in (1, 100):
         one = leased()
         for _ in range(bounces):
-            one.throttled(PAUSE, T)
+            one.throttled(PAUSE, T, T)
         rates.append([one.adaptive.rate(T + after) for after in (0.0, 5.5, 10.0, 70.0)])
     assert rates[0] == rates[1]
+
+
+def test_a_window_that_bounces_for_seconds_counts_as_one_throttle() -> None:
+    """What an operator answers one after the other was all written before the first answer."""
+    one = leased()
+    for bounce in range(51):
+        one.throttled(PAUSE, T, T + bounce / 10)
+    assert one.adaptive.rate(T + 10) == 50
 
 
 def test_the_brake_is_for_the_process_s_share() -> None:
@@ -133,7 +141,7 @@ def test_every_part_that_is_refused_as_too_many_is_counted() -> None:
     """Whatever its code, so that an alert need not know those of all providers."""
     one = leased()
     for code in ("ESME_RTHROTTLED", "http:503", "1"):
-        one.throttled(Failure(Disposition.THROTTLED, code), T)
+        one.throttled(Failure(Disposition.THROTTLED, code), T, T)
     assert one.meter.throttled == 3
 
 
@@ -227,16 +235,35 @@ def test_a_reload_changes_what_errors_ask_for() -> None:
 def test_a_reload_keeps_the_throttle_that_is_under_way() -> None:
     """It was the operator's wish, and nothing of it has changed."""
     one = leased()
-    one.throttled(PAUSE, T)
+    one.throttled(PAUSE, T, T)
     one.reconfigure(contract(rate=50), T + 1)
     assert one.tokens(T + 2).take(1000, T + 2) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"throttle_pause_s": 30}, {"quiet_s": 2}, {"adaptive": config.Adaptive(recover_s=30)}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_reload_of_how_a_lane_gives_way_forgets_nothing(changes: dict[str, Any]) -> None:
+    """Neither the pause that an operator has asked for, nor what his throttle has cut, nor what a bind has begun slowly."""
+    held, cut, slow = leased(), leased(), leased(quiet_s=10)
+    held.throttled(replace(PAUSE, after=60.0), T, T)
+    cut.throttled(PAUSE, T, T)
+    slow.reconnected(T)
+    for one in (held, cut, slow):
+        one.reconfigure(contract(**({"quiet_s": 10} | changes)), T + 1)
+    assert held.tokens(T + 59).take(1000, T + 59) == 0
+    assert held.adaptive.rate(T + 60) == 50
+    assert cut.adaptive.rate(T + 5) == 50
+    assert slow.adaptive.rate(T + 1) < 60
 
 
 def test_a_reload_changes_how_long_a_throttle_lasts() -> None:
     """Where the operator does not say it."""
     one = leased(throttle_pause_s=60)
     one.reconfigure(contract(throttle_pause_s=1), T)
-    one.throttled(replace(PAUSE, after=None), T)
+    one.throttled(replace(PAUSE, after=None), T, T)
     assert one.tokens(T + 0.9).take(1000, T + 0.9) == 0
     one.tokens(T + 2).take(1000, T + 2)
     assert one.tokens(T + 3).take(1000, T + 3) > 0

@@ -233,7 +233,7 @@ async def test_a_lane_shows_what_it_may_write_and_why_not_more() -> None:
         lane.limit = 0.0
         paused = samples()
         lane.limit = float("inf")
-        lane.adaptive.throttled(time.monotonic(), 60.0)
+        lane.adaptive.throttled(0.0, time.monotonic(), 60.0)
         throttled = samples()
     assert limited["recado_lane_effective_rate", "andina"] == pytest.approx(10)
     assert (limited["recado_lane_limit_rate", "andina"], limited["recado_lane_paused", "andina"]) == (10, 0)
