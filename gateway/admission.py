@@ -39,6 +39,7 @@ class Admission:
         records = queue.records
         ready = queue.ready
         encode = queue.slot.lane.carrier.encode
+        max_parts = queue.slot.lane.config.max_parts
         recover_before = queue.recover_before
         limit = queue.limit
         since = records[0].timestamp / 1000
@@ -61,8 +62,7 @@ class Admission:
                 queue.recovered = {}
             if message.purpose and not flight.in_doubt and not admits(queue.slot.lane.config, message.purpose):
                 why = Failure(Disposition.REROUTE, "policy", f"{message.purpose} is not sent over {message.channel}")
-                flight.ids = flight.ids or list(message.accepted_ids)
-                self._settler.refuse(flight, why, now)
+                self._refuse(flight, why, now)
                 continue
             if message.expires_at:
                 flight.encoded_at = now
@@ -73,7 +73,7 @@ class Admission:
             except (SMPPError, Unsendable, ValueError) as error:
                 # The last is what no encoder foresaw: it must not end every worker in turn.
                 why = Failure(Disposition.REJECTED, getattr(error, "code", "text"), str(error))
-                self._settler.refuse(flight, why, now)
+                self._refuse(flight, why, now)
                 continue
             if len(bodies) == 1:
                 flight.ids.append("")
@@ -82,6 +82,10 @@ class Admission:
             else:
                 ids = flight.ids or list(message.accepted_ids)
                 count = len(bodies)
+                if count > max_parts and not flight.doubtful and not any(ids):
+                    why = Failure(Disposition.REROUTE, "parts", f"more than the {max_parts} parts that the lane allows")
+                    self._refuse(flight, why, now)
+                    continue
                 flight.ids = ids if len(ids) == count else [""] * count
                 parts = [
                     Part(flight, n, body, silent=flight.in_doubt) for n, body in enumerate(bodies) if not flight.ids[n]
@@ -93,6 +97,11 @@ class Admission:
                 ready.extend(parts)
             queue.flights[offset] = flight
         queue.line.joined(len(ready), since, now)
+
+    def _refuse(self, flight: Flight, failure: Failure, now: float) -> None:
+        """Nobody else carries a message of which parts were accepted."""
+        flight.ids = flight.ids or list(flight.message.accepted_ids)
+        self._settler.refuse(flight, failure, now)
 
     def _recover(self, flight: Flight, now: float) -> bool:
         """Whether a message that an earlier owner may have written is to be written (again)."""

@@ -18,6 +18,7 @@ from msgspec import Struct
 from gateway.errors import Disposition
 from gateway.model import TrafficClass
 from gateway.providers.contract import Change, Failure, Scope
+from gateway.providers.whatsapp import RULES
 from gateway.providers.whatsapp_hooks import limit_of
 
 log = logging.getLogger("gateway.conditions")
@@ -50,8 +51,12 @@ _TEMPLATE_HOLDS = {
 _AGAIN_S = 8 * _DAY
 """Meta says again for seven days what was not answered (META/webhooks/overview): what would be older was not said then."""
 _REFUSAL_S = 600.0
-_REFUSALS = {"132016": _EVER, "131048": _HOUR}
+_SPAM_CODE = "131048"
+_REFUSALS = {"132016": _EVER, _SPAM_CODE: _HOUR}
 """Seconds by code where the failure does not say; of the spam limit (131048) none are published."""
+_PROBE_S = _HOUR
+_PROBE_SHARE = 0.1
+"""Of its rate, for a number whose hour is over: it may not be for Meta, and what is too fast then counts against it again."""
 _TEMPLATES = "restriction:RESTRICTED_BIZ_INITIATED_MESSAGING"
 _REPLIES = "restriction:RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
 _UTILITY = "restriction:RATE_LIMITED_UTILITY_TEMPLATE_MESSAGING"
@@ -59,8 +64,12 @@ _UTILITY_CODE = "131064"
 _ENDS = {"ACCOUNT_DELETED": _EVER, "ACCOUNT_OFFBOARDED": _EVER, "ACCOUNT_RECONNECTED": 0.0}
 _OF_A_TOKEN = {"0", "3", "10", "190", *map(str, range(200, 300)), "131005"}
 """What concerns a token and its permissions (META/support/error-codes): each process has its own, a restart brings another."""
+_LASTING_STOPS = {str(code) for code, rule in RULES.items() if rule.disposition is Disposition.STOP} - _OF_A_TOKEN
+"""What stops a number also after a restart: a proxy's `http:403`, or a word that is new, says nothing of the number."""
 _POLLED = {"quality", "throughput", "display_phone_number", "limit"}
 """What is said again and again: that is news only once a day, unless it is another."""
+NOTICES = {"event", "violation", "alert", "next_category", "error"}
+"""What a person should read: what follows from most of it for what may be sent is not known here."""
 _SAME_S = 60.0
 """A hold that is longer by less than this is no news: of a template that pauses, a window full of messages says so."""
 _RATINGS = {"RED": 0, "YELLOW": 1}
@@ -141,10 +150,16 @@ class Conditions:
         fact = self._of_number(number, "quality")
         return fact.value if fact else "UNKNOWN"
 
-    def rate_of(self, number: str, class_: TrafficClass, contract: float, policy: Policy) -> float:
-        """Messages a second for one class: of the contract, or of the number's level if that is less, what its quality leaves."""
+    def rate_of(self, number: str, class_: TrafficClass, contract: float, policy: Policy, now: float) -> float:
+        """Messages a second for one class: of the contract, or of the number's level if that is less, what its quality leaves.
+
+        After the spam limit little of that for a while.
+        """
         level = self._of_number(number, "throughput")
         rate = min(contract, _level(level.value)) if level else contract
+        refused = self._of_number(number, "refused")
+        if refused and refused.value == _SPAM_CODE and now < refused.until + _PROBE_S:
+            rate *= _PROBE_SHARE
         shares = policy.get(self.quality(number))
         return rate * shares.get(class_, 1.0) if shares else rate
 
@@ -187,7 +202,7 @@ class Conditions:
         """Take in what a callback or the health of a number says; returns what is news.
 
         `at` is when the callback came, which counts where that does not say itself when it was, or when the question about
-        the health was sent. What is not kept (alerts, single errors, people's preferences) is for others.
+        the health was sent. What is not kept (`NOTICES`, people's preferences) is for others.
         """
         news = {}
         for change in changes:
@@ -201,11 +216,11 @@ class Conditions:
         """Take in a refusal that asks to hold a template or the number, or to stop the number; returns what is news.
 
         `at` is when the message was written, not when it was answered: what a template was before it was approved again
-        does not count. `template` is as in `template_state`. A stop for a token is its process's alone, and no fact.
+        does not count. `template` is as in `template_state`. A stop that says nothing of the number is its process's alone.
         """
         if failure.disposition is Disposition.STOP:
-            known = self.stopped(whose.number) or failure.code in _OF_A_TOKEN
-            return {} if known else self._stop(whose, Fact(at, failure.code), bad=True)
+            news = failure.code in _LASTING_STOPS and not self.stopped(whose.number)
+            return self._stop(whose, Fact(at, failure.code), bad=True) if news else {}
         until = at + (_REFUSALS.get(failure.code, _REFUSAL_S) if failure.after is None else failure.after)
         if failure.scope is Scope.TEMPLATE and template:
             subject = _template(whose.account, template)
@@ -282,7 +297,8 @@ def _is_bad(what: str, fact: Fact, before: Fact | None) -> bool:
     if what == "status":
         return fact.value.partition(" ")[0] in _TROUBLED
     if what == "category":
-        return fact.value == "MARKETING"  # it costs more, and people get only so many
+        # It costs more, and people get only so many; of one that always was of it every change of its status says so.
+        return fact.value == "MARKETING" and (before is None or before.value != "MARKETING")
     if what == "quality":
         return _RATINGS.get(fact.value, 2) < (_RATINGS.get(before.value, 2) if before else 2)
     if before is None:

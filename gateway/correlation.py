@@ -77,6 +77,11 @@ def reference_key(account: str, reference: str) -> str:
     return f"r:{account}:{reference}"
 
 
+def doubt_key(account: str, number: str) -> str:
+    """Where the rows are of what is in doubt for a number, written with its country code or without; others end like it."""
+    return f"u:{account}:{number[-7:]}"
+
+
 _encode = msgspec.json.Encoder().encode
 decode_sent = msgspec.json.Decoder(Sent).decode
 

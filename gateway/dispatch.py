@@ -167,11 +167,10 @@ class Dispatcher:
             # The same job record twice on lane topics is our own doing (a crash between produce and commit): say nothing.
             kind = "q" if holder.partition("|")[0] == flight.message.source else "d"
             turn.settle(flight, Outcome(kind, now, error_code="duplicate", error_text="message_id was used before"))
-        expired, turn.expired = turn.expired, []
-        for flight in expired:
+        unwritten, turn.unwritten = turn.unwritten, []
+        for flight in unwritten:
             if not flight.concluded and not flight.queue.fenced:
-                self._settler.expire(flight, now)
-            self._inbox.wake.set()
+                self._settler.end(flight, now)
 
     def _tell_all(self) -> None:
         """Have a store that has lost its data told of queues at rest too: their next owner would not know what that means."""

@@ -22,6 +22,7 @@ _OF_KIND = {
     "x": "expired",
     "u": "unknown",
     "d": "duplicate",
+    "j": "rejected",
     "n": "fallback",
 }
 

@@ -67,7 +67,7 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     had_place: bool = False
     """Its attempt had the place before: until it is claimed, the place may be that of the message that this is a copy of."""
     failure: Failure | None = None
-    """Why a part was refused: of several, the gravest."""
+    """Why a part was refused, of several the gravest; or all of it, before anything was written."""
 
     @property
     def doubtful(self) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from math import inf
 
 from gateway.admission import LOOK_S, Admission
-from gateway.correlation import attempt_key
 from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
@@ -159,18 +158,21 @@ class Forwarder:
             behind: Counter[TrafficClass] = Counter()
             for queue in slot.queues:
                 behind[queue.class_] += len(queue.records)
+            refused: set[Flight] = set()
             for flight, answer in zip(flights, await number.place(flights, behind), strict=True):
                 if flight.concluded:  # its queue went elsewhere meanwhile
                     continue
                 if isinstance(answer, Failure):
                     self._settler.refuse(flight, answer, now)
+                    refused.add(flight)
                 elif answer:
                     self._step_aside(flight, answer, now)
                 else:
                     flight.admitted_at = now
                     admitted = True
             for queue in slot.queues:
-                queue.keep((part for part in queue.ready if not part.flight.concluded), now)
+                staying = (part for part in queue.ready if not (part.flight.concluded or part.flight in refused))
+                queue.keep(staying, now)
         return admitted
 
     def _evacuate(self, slot: Slot, now: float) -> bool:
@@ -245,8 +247,8 @@ class Forwarder:
             if flight.failure is not None and not self._settler.worth_it(flight):
                 self._settler.drop(part, now)
                 continue
-            if 0 < message.expires_at <= now and not flight.flying and not any(flight.ids):
-                self._expire(flight, now)
+            if 0 < message.expires_at <= now and not flight.flying:
+                self._settler.too_late(flight, now)
                 continue
             if flight.admitted_at and not flight.intended and now - flight.admitted_at > _STALE_S:
                 self._settler.defer(flight, 0.0, now)
@@ -268,7 +270,7 @@ class Forwarder:
                 flight.intended = True
                 if flight.offset >= entry.intent:
                     entry.intent = flight.offset + 1
-                self._claim(flight)
+                turn.claim(flight)
                 touched = True
             elif flight.opened:
                 flight.opened = False
@@ -293,10 +295,10 @@ class Forwarder:
                     flight = part.flight
                     if (
                         _is_late(flight, now)
-                        and not (flight in late or flight.flying or flight.concluded or any(flight.ids))
+                        and not (flight in late or flight.flying or flight.concluded)
                         and self._settler.worth_it(flight)
                     ):
-                        self._expire(flight, now)
+                        self._settler.too_late(flight, now)
                         late.add(flight)
                 if late:
                     queue.keep((part for part in queue.ready if part.flight not in late), now)
@@ -307,23 +309,10 @@ class Forwarder:
                 ):
                     self._admission.look_at = now + LOOK_S
 
-    def _expire(self, flight: Flight, now: float) -> None:
-        if flight.intended:
-            self._settler.expire(flight, now)
-        else:  # unless it turns out to be a second copy: that has its end already
-            self._claim(flight)
-            self._turn.expired.append(flight)
-
     def _step_aside(self, flight: Flight, seconds: float, now: float) -> None:
         """Let a message ask again after so long, or when it expires: that is told in its time, whatever it waits for."""
         expires_at = flight.message.expires_at
         self._settler.defer(flight, min(seconds, expires_at - now) if expires_at > now else seconds, now)
-
-    def _claim(self, flight: Flight) -> None:
-        message = flight.message
-        turn = self._turn
-        turn.claimed.append(flight)
-        turn.claims += (attempt_key(message), f"{message.source}|{flight.queue.name}:{flight.offset}")
 
 
 def _last_served(slot: Slot) -> int:

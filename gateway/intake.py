@@ -33,6 +33,7 @@ from gateway.outbox import Batches, Outbox, Record, partition_of
 from gateway.personalise import TooLong
 from gateway.route_config import network
 from gateway.routing import pick
+from gateway.settle import TOO_LATE
 from smpp.errors import SMPPError
 
 log = logging.getLogger("gateway.intake")
@@ -76,8 +77,8 @@ class _Said:
         for step, renderer in self.steps:
             # Behind a step over mail the number has to be said again.
             number = recipient.to if any(each.to for each in steps) else ""
-            to = recipient.email if step.channel == "email" else number
-            if step.channel == "email" and (not to or numbers.check_address(to)):
+            to = (recipient.email or recipient.to) if step.channel == "email" else number
+            if step.channel == "email" and numbers.check_address(to):
                 continue
             rendered = renderer.render(recipient.params)
             steps.append(Step(step.channel, step.sender, rendered.text, rendered.content, to))
@@ -259,9 +260,11 @@ class Intake:
         """Add the messages of one chunk of a job to `batches`; returns how many recipients were rejected."""
         choice_of = self._failover.router.choices(job.channel, job.class_, job.tenant, job.sender)
         down = self._failover.down
-        due = job.not_before.timestamp() if job.not_before else 0.0
         expires_at = deadline_of(job)
         accepted_at = at.timestamp()
+        # Goes its way all the same: only its claim knows whether it is a second copy, of one that was in time.
+        late = 0 < expires_at <= accepted_at
+        due = job.not_before.timestamp() if job.not_before and not late else 0.0
         # With its time: in a topic made anew the same coordinates are another record's.
         source = f"{record.partition}:{record.offset}:{record.timestamp}:"
         class_ = job.class_
@@ -277,8 +280,6 @@ class Intake:
             try:
                 if (reason := check(to)) is not None:
                     raise Rejected("number", reason)
-                if expires_at and expires_at <= accepted_at:
-                    raise Rejected("expired", "expires_at has passed")
                 operator = recipient.operator
                 if operator:
                     operator = network(operator) or operator
@@ -286,7 +287,7 @@ class Intake:
                     operator = learned.get(to, "")
                 choice = choice_of(to, operator)
                 if choice is None:
-                    raise Rejected("route", "no route fits")
+                    raise Rejected("expired", TOO_LATE) if late else Rejected("route", "no route fits")
                 forbidden = self._failover.forbidden(choice, job.purpose) if job.purpose else ()
                 name = (
                     choice.only
@@ -302,7 +303,11 @@ class Intake:
                     carrier = self._lanes[name]
                     topics[name] = topic_of(self._kafka, carrier.config, class_, job.tenant), carrier
                 topic, lane = topics[name]
-                if len(text) > lane.carrier.sure_to_fit and lane.carrier.count(text) > lane.config.max_parts:
+                if (
+                    len(text) > lane.carrier.sure_to_fit
+                    and lane.carrier.count(text) > lane.config.max_parts
+                    and not any(_fits(text, self._lanes[other]) for other in choice.lanes if other != name)
+                ):
                     raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
                 message = Message(
                     message_id_of(job, index),
@@ -353,6 +358,13 @@ class Intake:
                 batch = batches[where] = []
             batch.append((key, value))
         return rejected
+
+
+def _fits(text: str, lane: Lane) -> bool:
+    try:
+        return lane.carrier.count(text) <= lane.config.max_parts
+    except SMPPError:
+        return False
 
 
 def _rejection(job: Job, message_id: str, at: datetime, error: Exception) -> Record:

@@ -150,10 +150,11 @@ return 1
 class Outcome(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
     """What became of one offset, with what is needed to publish its events again.
 
-    `kind` is one letter: `s` submitted, `f` failed, `x` expired, `u` unknown, `d` duplicate, `q` our own second copy of a
-    message (no event), `r` to be tried again (by the delay ladder), `w` not yet tried and waiting there, `m` moved to another
-    lane, `n` failed and going on with a step of its plan, `p` a record that could not be read, `o` open. `at` is when, in
-    Unix seconds. `ids` are the provider's ids of the parts, empty for a part that has none.
+    `kind` is one letter: `s` submitted, `f` failed, `x` expired, `j` rejected (it had expired before it was published), `u`
+    unknown, `d` duplicate, `q` our own second copy of a message (no event), `r` to be tried again (by the delay ladder), `w` not
+    yet tried and waiting there, `m` moved to another lane, `n` failed and going on with a step of its plan, `p` a record that
+    could not be read, `o` open. `at` is when, in Unix seconds. `ids` are the provider's ids of the parts, empty for a part that
+    has none.
     """
 
     kind: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.board import Board, Poll, Polled
 from gateway.carrier import HttpCarrier
-from gateway.conditions import Conditions, Whose
+from gateway.conditions import NOTICES, Conditions, Whose
 from gateway.config import Config
 from gateway.errors import Disposition
 from gateway.inbox import Inbox
@@ -111,6 +111,8 @@ class Meta:
         }
         now = time.time()
         for change in changes:
+            if change.what in NOTICES:
+                log.warning("Meta says subject=%s %s=%r", change.subject, change.what, change.value)
             account = change.account if change.account in app.values() else ""
             of_account = {name for name, waba_id in app.items() if waba_id == account or not change.account}
             for whose in self._distinct(of_account):
@@ -164,7 +166,7 @@ class Meta:
         return name, self._numbers[name]
 
     async def _waiting(self) -> list[Waiting]:
-        """What this worker's queues have that has no place yet."""
+        """What this worker's queues have that has no place yet; of what is paused or stopped nobody knows when it wants one."""
         await self._backlog.look()
         return [
             Waiting(
@@ -178,7 +180,7 @@ class Meta:
             for (name, _), slot in self._slots.items()
             if (number := self._numbers.get(name)) is not None
             for queue in slot.queues
-            if queue.owned
+            if queue.owned and slot.lane.limit and not slot.lane.stopped and number.rate_of(queue.class_)
         ]
 
     def _polled(self) -> Iterator[Polled]:

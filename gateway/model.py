@@ -152,6 +152,11 @@ class Message(Struct, array_like=True, gc=False):
     """The attempt with which its channel began: retries count from there, and its parts are known together by it."""
 
 
+def published_ms(message: Message) -> int:
+    """When the record of a message's job was appended, Unix milliseconds."""
+    return int(message.source.split(":")[2])
+
+
 class EventStatus(StrEnum):
     """What became of a message; `accepted` is about a job, `short` about a portfolio of WhatsApp."""
 
@@ -215,7 +220,10 @@ class Event(Struct, omit_defaults=True, gc=False):
     recipients: Annotated[
         int, Meta(description="`accepted`: of the job; `short`: at most how many have to wait for longer than a day.")
     ] = 0
-    rejected: Annotated[int, Meta(description="`accepted` only: how many of them were rejected.")] = 0
+    rejected: Annotated[
+        int,
+        Meta(description="`accepted` only: how many of them were rejected at once; what is too late is told later."),
+    ] = 0
     portfolio: Annotated[str, Meta(description="`short` only: whose limit it is, a name of `[portfolios]`.")] = ""
 
 
@@ -228,7 +236,12 @@ class Inbound(Struct, omit_defaults=True, gc=False):
     channel: Channel
     lane: str
     account: Annotated[str, Meta(description="What the provider's ids are unique in.")]
-    from_: str = field(name="from")
+    from_: Annotated[
+        str,
+        Meta(
+            description="Who wrote: in E.164 where that is certain, else as the SMSC has it (short code, name, national number)."
+        ),
+    ] = field(name="from")
     to: str
     time: Annotated[datetime, Meta(tz=True, description="When it reached the gateway.")]
     kind: Annotated[str, Meta(description="`text`, or `binary` with the octets in `data`.")] = "text"

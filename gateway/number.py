@@ -38,6 +38,8 @@ _TEMPLATES = 1000
 _GONE = "template-gone"
 _CLOSED = "131047"
 """Meta's code for a free message outside the service window; we know without asking."""
+_NO_PLACE = Failure(Disposition.REROUTE, "no-place")
+"""Another lane of the route may be of another portfolio."""
 
 
 class Number:
@@ -87,7 +89,11 @@ class Number:
 
     def rate(self) -> float:
         """Messages a second that the number stands now, in all classes together."""
-        return max(self._rate_of(class_) for class_ in TrafficClass)
+        return max(self.rate_of(class_) for class_ in TrafficClass)
+
+    def rate_of(self, class_: TrafficClass) -> float:
+        """Messages a second that it stands now of one class; 0 while that is paused."""
+        return self._board.conditions.rate_of(self.whose.number, class_, self._rate, self._policy, time.time())
 
     def limit_classes(self, ready: dict[TrafficClass, int], lease_rate: float, now: float) -> tuple[float, int]:
         """Lower what is ready of each class to what its share of the rate lets through now.
@@ -98,7 +104,7 @@ class Number:
         wait = inf
         held = 0
         for class_, size in ready.items():
-            rate = self._rate_of(class_)
+            rate = self.rate_of(class_)
             if not rate:
                 ready[class_] = 0
             elif rate < self._rate and rate != self.rate():
@@ -116,10 +122,11 @@ class Number:
         """So many of a class are written."""
         self._classes[class_].take(count, now)
 
-    def refusal(self, template: str, window_open: bool, now: float) -> Failure | float:
-        """Return why a message cannot be sent at all, or how many seconds it is held; 0 for one that can go. Unix time.
+    def refusal(self, message: Message, template: str, *, window_open: bool, now: float) -> Failure | float:
+        """Return why a message is not sent from here, or how many seconds it is held; 0 for one that can go. Unix time.
 
-        `template` is as `template_of` gives it: empty for a free message.
+        `template` is as `template_of` gives it: empty for a free message. What a number is held for no other template would
+        mend: its messages wait, whatever the lane does about templates, and those without time for that take another lane.
         """
         conditions = self._board.conditions
         if not template and not window_open:
@@ -127,13 +134,18 @@ class Number:
                 Disposition.REJECTED, _CLOSED, "the person has not written within 24 hours", scope=Scope.RECIPIENT
             )
         state = conditions.number_state(self.whose, now, template=bool(template))
-        if state.standing == "ok" and template:
+        if state.standing != "ok":
+            elsewhere = Failure(Disposition.REROUTE, "number-held", state.reason)
+            again = _wait(message, state.until, now, elsewhere)
+            return elsewhere if isinstance(again, float) and 0 < message.expires_at <= now + again else again
+        if template:
             state = conditions.template_state(self.whose.account, template, now)
         if state.standing == "ok":
             return 0.0
         if state.standing == "gone" or self._next:
             return Failure(Disposition.REJECTED, _GONE, state.reason, scope=Scope.TEMPLATE)
-        return min(_AGAIN_S, max(1.0, state.until - now))
+        late = Failure(Disposition.REJECTED, "template-held", state.reason, scope=Scope.TEMPLATE)
+        return _wait(message, state.until, now, late)
 
     async def place(self, flights: Sequence[Flight], behind: Mapping[TrafficClass, int]) -> list[Failure | float]:
         """Reserve what messages need before they are written, and mark them; waits while the store is away.
@@ -151,11 +163,14 @@ class Number:
         found = await self._window.open_for(self.whose.number, [messages[n].to for n in asked])
         for n, is_open in zip(asked, found, strict=True):
             opened[n] = is_open
-        answers = [self.refusal(template, is_open, now) for template, is_open in zip(templates, opened, strict=True)]
+        answers = [
+            self.refusal(message, template, window_open=is_open, now=now)
+            for message, template, is_open in zip(messages, templates, opened, strict=True)
+        ]
         asking = [n for n, answer in enumerate(answers) if answer == 0.0]
         wishes = [Wish(messages[n].to, attempt_key(messages[n]), messages[n].class_, opened[n]) for n in asking]
         for n, answer in zip(asking, await self.portfolio.reserve(limit, wishes, int(now * 1000), behind), strict=True):
-            answers[n] = answer.wait_s
+            answers[n] = answer.wait_s and _wait(messages[n], now + answer.wait_s, now, _NO_PLACE)
             flights[n].placed, flights[n].had_place = answer.placed, answer.had
         return answers
 
@@ -194,8 +209,15 @@ class Number:
             self._board.failed(held, self.whose, template, written_at)
 
     def stopped(self, failure: Failure, at: float) -> None:
-        """Nothing goes over the number until a person has looked: so in all processes, unless it is for our token. Unix time."""
+        """Nothing goes over the number until a person has looked: so in all processes, if Meta has said it of the number.
+
+        `at` is Unix time.
+        """
         self._board.failed(failure, self.whose, "", at)
 
-    def _rate_of(self, class_: TrafficClass) -> float:
-        return self._board.conditions.rate_of(self.whose.number, class_, self._rate, self._policy)
+
+def _wait(message: Message, until: float, now: float, late: Failure) -> Failure | float:
+    """Seconds after which a message asks again; or `late` for one that would not live so long, and has a plan to go on with."""
+    if message.plan and until >= (message.expires_at or inf):
+        return late
+    return min(_AGAIN_S, max(1.0, until - now))

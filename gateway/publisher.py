@@ -39,6 +39,7 @@ OUTCOMES = {
     "x": "expired",
     "u": "unknown",
     "d": "duplicate",
+    "j": "rejected",
     "q": "own_copy",
     "r": "retry",
     "w": "deferred",

@@ -27,6 +27,7 @@ from gateway.correlation import (
     Sent,
     attempt_key,
     decode_sent,
+    doubt_key,
     follows,
     id_key,
     opened,
@@ -249,7 +250,7 @@ class Receipts:
             await self._outbox.send(batches)
         # Only now: a doubt that was forgotten before its event was in Kafka would be lost with this process.
         self._forget += forget
-        self._resolved += [early.key for early, _ in resolved]
+        self._resolved += [early.key for early, _ in resolved if early.id]
         for early, sent in matched:
             if early.smpp:
                 self._marks.append(early.key)
@@ -382,7 +383,7 @@ class Receipts:
                 last.append(early)
         if not last:
             return [], [], []
-        keys = [f"u:{early.account}:+{early.to}" for early in last]
+        keys = [doubt_key(early.account, early.to) for early in last]
         doubts = await self._doubts(keys)
         resolved: list[tuple[Early, Sent]] = []
         forget: list[str] = []
@@ -393,10 +394,13 @@ class Receipts:
             if early.key in told:  # said twice, it tells of one message all the same
                 self._count(early.account, "repeated")
                 continue
-            field, sent = next((doubt for doubt in in_doubt if (key, doubt[0]) not in taken), (b"", None))
+            # With no id that we know, all that it says of the number has to be right.
+            ours = (each for each in in_doubt if each[1].to.endswith(early.to) and (key, each[0]) not in taken)
+            field, sent = next(ours, (b"", None))
             if sent is not None and float(field[:17]) <= early.seen_at:
                 taken.add((key, field))
-                told.add(early.key)
+                if early.id:  # else its key is that of all receipts without one
+                    told.add(early.key)
                 self._count(early.account, "resolved")
                 resolved.append((early, msgspec.structs.replace(sent, id=early.id)))
                 forget += (key, field.decode())

@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from gateway.config import Classes
-from gateway.correlation import REMEMBER_S, attempt_key, encode_sent, id_key, reference_key, sent
+from gateway.correlation import REMEMBER_S, attempt_key, doubt_key, encode_sent, id_key, reference_key, sent
 from gateway.errors import Disposition
 from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.inbox import Inbox
 from gateway.lane import Lane
 from gateway.ledger import Outcome
+from gateway.model import Message, published_ms
 from gateway.providers.contract import PUT_BACK, Failure, Scope
 from gateway.providers.http_answer import Refusal
 from gateway.providers.whatsapp import template_of
@@ -41,6 +42,7 @@ _LASTING = {Disposition.REROUTE, Disposition.REJECTED}
 _SILENCE = Failure(Disposition.RETRY, "no-answer", doubtful=True)
 LANE_DOWN = "lane-down"
 """Why a message moved that its lane never saw."""
+TOO_LATE = "expires_at has passed"
 
 
 class Settler:
@@ -92,9 +94,10 @@ class Settler:
             flight.left = 0
             flight.concluded = True
             flight.ids[0] = provider_message_id
+            message = _twice(flight.message) if part.silent else flight.message
             place = portfolio if flight.placed else ""
-            template = "" if number is None else number.accepted(flight.message)
-            row = sent(flight.message, name, 1, 0, provider_message_id, place, written_at, template)
+            template = "" if number is None else number.accepted(message)
+            row = sent(message, name, 1, 0, provider_message_id, place, written_at, template)
             rows += (head + canonical_resp(provider_message_id, id_format), encode_sent(row), ttl)
             outcome = Outcome("s", now, (provider_message_id,))
             entry.settle(flight.offset, outcome)
@@ -124,6 +127,8 @@ class Settler:
                 elif not flight.flying and not flight.concluded:
                     self.let_go(flight, now)
                 continue
+            if part.silent:
+                flight.message = _twice(flight.message)
             # At once again only once: an operator that never answers may deliver each time, and over HTTP an answer that says
             # nothing comes at once.
             if resend:
@@ -138,13 +143,16 @@ class Settler:
                 continue
             part: Part = answer.context
             flight = part.flight
-            self._accepted(part, answer.message_id)
             ready = flight.queue.ready
             if part in ready:  # about to be sent again, and now we know that it need not be
                 ready.remove(part)
+                part.silent = False
+                self._accepted(part, answer.message_id)
                 flight.left -= 1
                 self._landed(flight, now)
-            elif not flight.left and "" not in flight.ids:
+                continue
+            self._accepted(part, answer.message_id)
+            if not flight.left and "" not in flight.ids:
                 for number in range(len(flight.ids)):
                     self._turn.forgotten += _doubt_key(flight, number)
                 self._turn.settled.append((flight, Outcome("s", now, tuple(flight.ids), parts=len(flight.ids))))
@@ -203,10 +211,25 @@ class Settler:
 
     def refuse(self, flight: Flight, failure: Failure, now: float) -> None:
         """Fail a message of which this attempt has written nothing, or go on with the next step of its plan."""
-        outcome = self._elsewhere(flight, failure, now) or Outcome(
-            "u" if flight.doubtful else "f", now, tuple(flight.ids), failure.code, failure.text, len(flight.ids) or 1
-        )
-        self._turn.settle(flight, outcome)
+        if flight.intended:
+            self._fail(flight, failure, now)
+        else:
+            flight.failure = failure
+            self._claim(flight)
+
+    def too_late(self, flight: Flight, now: float) -> None:
+        """End a message that is too late to be written; its other parts are dropped in their turn."""
+        if flight.intended:
+            self.expire(flight, now)
+        else:
+            self._claim(flight)
+
+    def end(self, flight: Flight, now: float) -> None:
+        """End a message that is not written and, as its claim has shown, no second copy."""
+        if flight.failure is None:
+            self.expire(flight, now)
+        else:
+            self._fail(flight, flight.failure, now)
 
     def move(self, flight: Flight, now: float) -> bool:
         """Send a message of which nothing is under way to its next lane; False if it has none."""
@@ -227,24 +250,44 @@ class Settler:
         self._landed(part.flight, now)
 
     def expire(self, flight: Flight, now: float) -> None:
-        """Too late for a message of which nothing is known to be accepted; its other parts are dropped in their turn."""
+        """Too late for a message of which nothing is under way; what is left of it is dropped, also if parts were accepted."""
         if flight.in_doubt:
             self.give_up(flight, "no-answer", now)
         else:
-            kind = "u" if flight.message.doubtful else "x"
-            self._turn.settle(
-                flight, Outcome(kind, now, error_code="expired", parts=len(flight.ids) or self._count(flight))
-            )
+            ids = tuple(flight.ids) if any(flight.ids) else ()
+            kind, text = "x", ""
+            if flight.message.doubtful:
+                kind = "u"
+            elif flight.message.expires_at * 1000 <= published_ms(flight.message):
+                kind, text = "j", TOO_LATE
+            self._turn.settle(flight, Outcome(kind, now, ids, "expired", text, len(flight.ids) or self._count(flight)))
 
     def give_up(self, flight: Flight, code: str, now: float) -> None:
         """Nobody will say what became of it, and it is not sent again: unknown, unless a receipt tells."""
         flight.ids = flight.ids or [""] * self._count(flight)
-        self._doubt(flight, range(len(flight.ids)))
+        self._doubt(flight, [n for n, provider_id in enumerate(flight.ids) if not provider_id])
         self._turn.settle(
             flight, Outcome("u", now, tuple(flight.ids), code, "written or not, not answered", len(flight.ids))
         )
 
     # Private.
+
+    def _claim(self, flight: Flight) -> None:
+        """Have it seen first whether it is a second copy, which has its end already, and whether its queue is still ours."""
+        turn = self._turn
+        if turn.unwritten and turn.unwritten[-1] is flight:
+            return  # its parts come one behind the other
+        queue = flight.queue
+        queue.flights[flight.offset] = flight
+        turn.touched[queue.name] = queue
+        turn.claim(flight)
+        turn.unwritten.append(flight)
+
+    def _fail(self, flight: Flight, failure: Failure, now: float) -> None:
+        outcome = self._elsewhere(flight, failure, now) or Outcome(
+            "u" if flight.doubtful else "f", now, tuple(flight.ids), failure.code, failure.text, len(flight.ids) or 1
+        )
+        self._turn.settle(flight, outcome)
 
     def _landed(self, flight: Flight, now: float) -> None:
         """One part fewer is open: the message is done, or waits for the others."""
@@ -267,7 +310,7 @@ class Settler:
         if what is Disposition.STOP:
             lane.stop(failure)
         elif bounces and failure is not PUT_BACK:
-            lane.throttled(failure, time.monotonic())
+            lane.throttled(failure, part.written, time.monotonic())
         if flight.ids[part.number]:  # a late answer to an earlier write has told
             flight.left -= 1
             self._landed(flight, now)
@@ -297,7 +340,8 @@ class Settler:
         rows = self._turn.rows
         ttl = self._rows_ttl(lane)
         at = int(flight.written_at)
-        row = encode_sent(sent(flight.message, lane.name, len(flight.ids), part.number, provider_message_id, "", at))
+        message = _twice(flight.message) if part.silent else flight.message
+        row = encode_sent(sent(message, lane.name, len(flight.ids), part.number, provider_message_id, "", at))
         rows += (f"d:{lane.account}:{canonical_resp(provider_message_id, lane.carrier.id_format)}", row, ttl)
         if lane.carrier.by_reference:
             rows += (reference_key(lane.account, attempt_key(flight.message)), row, ttl)
@@ -375,7 +419,7 @@ class Settler:
         is told of this one starts no step of its plan.
         """
         lane = flight.queue.slot.lane
-        message = msgspec.structs.replace(flight.message, doubtful=True) if goes_on else flight.message
+        message = _twice(flight.message) if goes_on else flight.message
         for number in numbers:
             template = "" if lane.number is None else template_of(flight.message)
             row = encode_sent(
@@ -400,11 +444,16 @@ class Settler:
             return 1
 
 
+def _twice(message: Message) -> Message:
+    """A message of which there may be another copy: what is told of this one starts no step of its plan."""
+    return msgspec.structs.replace(message, doubtful=True)
+
+
 def _doubt_key(flight: Flight, number: int) -> tuple[str, str]:
     """Key and field of a part in doubt: by account and destination, then by when it was written at the earliest."""
     message = flight.message
     at = flight.written_at or message.accepted_at
-    return f"u:{flight.queue.slot.lane.account}:{message.to}", f"{at:017.6f}/{attempt_key(message)}/{number}"
+    return doubt_key(flight.queue.slot.lane.account, message.to), f"{at:017.6f}/{attempt_key(message)}/{number}"
 
 
 def _place(part: Part) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.correlation import attempt_key
 from gateway.flight import Flight, Queue
 from gateway.ledger import Outcome
 
@@ -16,22 +17,28 @@ _MAY_ARRIVE = "sudq"
 class Turn:
     """Emptied once a turn: by the exchange with the ledger, and, `settled`, by the publisher."""
 
-    __slots__ = ("claimed", "claims", "doubts", "expired", "forgotten", "released", "rows", "settled", "touched")
+    __slots__ = ("claimed", "claims", "doubts", "forgotten", "released", "rows", "settled", "touched", "unwritten")
 
     def __init__(self) -> None:
         self.settled: list[Settled] = []
         self.touched: dict[str, Queue] = {}
         """Queues whose entry has something for the ledger."""
         self.claimed: list[Flight] = []
-        """What is written for the first time, in the order of `claims`."""
+        """What is written for the first time, or not at all, in the order of `claims`."""
         self.claims: list[str] = []
-        self.expired: list[Flight] = []
-        """Too late to be written, if their claims are good."""
+        self.unwritten: list[Flight] = []
+        """Refused, or too late to be written, if their claims are good."""
         self.rows: list[Any] = []
         self.doubts: list[Any] = []
         self.forgotten: list[str] = []
         self.released: list[Flight] = []
         """What gives back its place: it certainly reached nobody."""
+
+    def claim(self, flight: Flight) -> None:
+        """This attempt is about to be written, or to end: whoever had it before has said what became of it."""
+        message = flight.message
+        self.claimed.append(flight)
+        self.claims += (attempt_key(message), f"{message.source}|{flight.queue.name}:{flight.offset}")
 
     def settle(self, flight: Flight, outcome: Outcome) -> None:
         """The end of an attempt: for the ledger, then for the publisher."""

@@ -19,7 +19,7 @@ from gateway.consumers import fetch
 from gateway.model import Dead
 from gateway.outbox import Batches, Outbox, partition_of
 
-_CUT = "(value cut, "
+_CUT = re.compile(r"\((?:value|key) cut, ").search
 """What `dead.letter` writes behind the reason of a record that did not fit."""
 _BATCH = 500
 _WAIT_MS = 250
@@ -87,7 +87,7 @@ def whole(letters: Sequence[Letter]) -> list[Letter]:
     """Return those that can be sent again and tell of the others, or end the command if there is none."""
     found = []
     for letter in letters:
-        if letter.dead.value is None or _CUT in letter.dead.reason:
+        if letter.dead.value is None or _CUT(letter.dead.reason):
             say(f"{letter.offset}: not whole, it cannot be sent again")
         else:
             found.append(letter)

@@ -58,8 +58,8 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         ),
         _counter(
             "recado_messages_settled",
-            "Attempts at messages by what became of them: submitted, failed, expired, unknown, duplicate, own_copy, retry, "
-            "deferred, moved, fallback, dead.",
+            "Attempts at messages by what became of them: submitted, failed, expired, rejected, unknown, duplicate, own_copy, "
+            "retry, deferred, moved, fallback, dead.",
             *("lane", "class", "outcome"),
         ),
         _counter(

@@ -97,14 +97,14 @@ RULES: Mapping[int, Rule] = {
     133016: _STOP,
     134011: _STOP,
     # This message is wrong; many in a row for one template are the template's fault.
-    100: _REJECTED,
-    131008: _REJECTED,
-    131009: _REJECTED,
     131021: _REJECTED,
     131030: _REJECTED,  # a test number, and the recipient is not on its list
     131051: _REJECTED,
     131052: _REJECTED,  # about media that a person sent: not a failure to send
-    135000: _REJECTED,
+    100: _REJECTED_BY_TEMPLATE,
+    131008: _REJECTED_BY_TEMPLATE,
+    131009: _REJECTED_BY_TEMPLATE,
+    135000: _REJECTED_BY_TEMPLATE,
     132000: _REJECTED_BY_TEMPLATE,
     132005: _REJECTED_BY_TEMPLATE,
     132012: _REJECTED_BY_TEMPLATE,
@@ -280,12 +280,16 @@ class WhatsApp(Keyed):
 
 def _refusal(error: wire.Error, reply: Reply) -> Failure:
     text = error.text
-    failure = failure_of(error.code, text)
+    failure = failure_of(error.meaning, text)
     if failure is None:
-        # Meta says that it failed, in words that are new to us: a server's fault may pass, anything else is as its status.
+        # Meta says that it failed, in words that are new to us: a server's fault may pass, and only a 401 is certain to be
+        # about more than the message.
         if reply.status >= 500:
             return Failure(Disposition.RETRY, str(error.code), text)
-        return replies.by_status(reply, str(error.code), text)
+        failure = replies.by_status(reply, str(error.code), text)
+        if failure.disposition in {Disposition.REJECTED, Disposition.STOP} and reply.status != 401:
+            return Failure(Disposition.REJECTED, str(error.code), text, scope=Scope.TEMPLATE)
+        return failure
     if error.code in _METERED and (after := _regained_after(reply)):
         return msgspec.structs.replace(failure, after=after)
     return failure

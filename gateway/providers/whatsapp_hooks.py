@@ -271,7 +271,7 @@ def _read_number(raw: Raw, account: str) -> list[Change]:
     else:
         changes = [Change(subject, "event", value.event)] if value.event else []
         limit = value.current_limit if limit is None else limit  # with an upgrade it is the throughput's, not a limit
-    return changes + _limit(limit)
+    return changes + ([] if limit == "TIER_NOT_SET" else _limit(limit))  # a new number says nothing of its portfolio
 
 
 def _read_capability(raw: Raw, account: str) -> list[Change]:
@@ -290,8 +290,8 @@ def _read_template(raw: Raw, account: str) -> list[Change]:
     changes = []
     if value.new_quality_score:
         changes.append(Change(subject, "quality", value.new_quality_score, value.previous_quality_score or ""))
-    if value.new_category:
-        changes.append(Change(subject, "category", value.new_category, value.previous_category or ""))
+    if category := value.new_category or value.message_template_category:
+        changes.append(Change(subject, "category", category, value.previous_category or ""))
     if value.correct_category:
         at = "" if value.category_update_timestamp is None else str(value.category_update_timestamp)
         changes.append(Change(subject, "next_category", value.correct_category, at))

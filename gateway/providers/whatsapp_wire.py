@@ -10,8 +10,9 @@ from msgspec import Raw, Struct, field
 
 
 class Update(Struct):
-    field: str
-    value: Raw
+    # META/webhooks/reference/account_update has an example (PARTNER_APP_UNINSTALLED) without it, and without the object.
+    field: str = "account_update"
+    value: Raw = Raw()
 
 
 class Entry(Struct):
@@ -22,8 +23,8 @@ class Entry(Struct):
 
 
 class Callback(Struct):
-    object: str
     entry: list[Entry]
+    object: str = "whatsapp_business_account"
 
 
 class Details(Struct):
@@ -37,6 +38,14 @@ class Error(Struct):
     title: str | None = None
     message: str | None = None
     error_data: Details | str | None = None
+    type: str | None = None
+    error_subcode: str | int | None = None
+
+    @property
+    def meaning(self) -> int:
+        """The code that says it best: of a number that is gone, or not ours, Graph says 100, as of a wrong parameter."""
+        gone = self.type == "GraphMethodException" or str(self.error_subcode) == "33"
+        return 33 if self.code == 100 and gone else self.code
 
     @property
     def text(self) -> str:
@@ -207,6 +216,7 @@ class Template(Struct):
     previous_category: str | None = None
     new_category: str | None = None
     correct_category: str | None = None
+    message_template_category: str | None = None
     category_update_timestamp: int | None = None
 
 

@@ -114,7 +114,7 @@ class WhatsApp(End):
                 return self._submit(request.body, steps[-2], number, now)
         elif request.method == "GET" and steps[-1] in self.numbers:
             return self._describe(steps[-1], parse_qs(query))
-        return self._error(Refusal("33", detail="Unsupported request: no object with that id"))
+        return self._nothing_there(request.method)
 
     def _submit(self, body: bytes, sender: str, number: _Number, now: float) -> Answer:
         self.record.counts.requests += 1
@@ -221,6 +221,18 @@ class WhatsApp(End):
         headers = {"Retry-After": refusal.retry_after} if refusal.retry_after else {}
         body = error_body(refusal.code, refusal.detail, f"A{self._next_id():015X}")
         return Answer(status, body, headers=headers, fault=fault)
+
+    def _nothing_there(self, method: str) -> Answer:
+        """Graph's own answer, which no table of WhatsApp has: a number that is gone shares its code with a wrong parameter."""
+        error = {
+            "message": f"Unsupported {method.lower()} request. Object does not exist, cannot be loaded due to missing "
+            "permissions, or does not support this operation.",
+            "type": "GraphMethodException",
+            "code": 100,
+            "error_subcode": 33,
+            "fbtrace_id": f"A{self._next_id():015X}",
+        }
+        return Answer(400, msgspec.json.encode({"error": error}))
 
     def _describe(self, phone_number_id: str, query: Mapping[str, list[str]]) -> Answer:
         number = self.numbers[phone_number_id]

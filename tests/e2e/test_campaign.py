@@ -162,6 +162,22 @@ async def test_a_message_id_is_sent_once(stage: Stages) -> None:
     assert account.counts.accepted == 4
 
 
+async def test_a_job_that_is_published_again_too_late_is_a_second_copy(stage: Stages) -> None:
+    """Who was delivered to in time is neither rejected nor expired by it."""
+    account = Account("alpha", PASSWORD)
+    async with Simulator([account]) as smsc, stage(lanes={"alpha": lane(smsc.port)}) as site, site.worker():
+        soon = datetime.now(UTC) + timedelta(seconds=2)
+        once = job("j", [ANA], expires_at=soon.isoformat())
+        await site.publish(once)
+        await site.tally.until_ended(["j:0"])
+        await site.until(lambda: datetime.now(UTC) > soon)
+        await site.publish(once)
+        await site.tally.until(lambda: site.tally.counts()[EventStatus.DUPLICATE] == 1)
+        ends = {EventStatus.REJECTED, EventStatus.EXPIRED, EventStatus.DELIVERED}
+        assert [event.status for event in site.tally.of("j:0") if event.status in ends] == [EventStatus.DELIVERED]
+    assert account.counts.accepted == 1
+
+
 async def test_message_ids_belong_to_a_tenant(stage: Stages) -> None:
     """The same id of two tenants is two messages."""
     account = Account("alpha", PASSWORD)

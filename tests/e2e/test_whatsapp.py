@@ -244,6 +244,21 @@ async def test_an_error_that_a_person_has_to_look_at_stops_its_number_alone(stag
             assert received(meta.record, sent | others) == dict.fromkeys(sent | others, 1)
 
 
+async def test_a_number_that_is_gone_stops_and_loses_nothing(stage: Stages) -> None:
+    """Graph answers as to a message with a wrong parameter; what waits for the number goes when it is back."""
+    sent = people("j", 50)
+    async with on_whatsapp(stage) as meta, meta.site.worker() as worker:
+        site = meta.site
+        gone = meta.end.numbers.pop(NUMBER)
+        await site.publish(reminder("j", sent.values()))
+        await site.until(lambda: worker.lanes["wa"].stopped == "33")
+        await site.until(lambda: not any(slot.port.in_flight for slot in worker.dispatcher.slots.values()))
+        meta.end.numbers[NUMBER] = gone
+        worker.reload(site.configure())
+        await site.tally.until_ended(sent)
+        assert received(meta.record, sent) == dict.fromkeys(sent, 1)
+
+
 async def test_a_message_held_for_an_assessment_is_submitted_and_its_callback_says_how_it_went(stage: Stages) -> None:
     """Pacing: it is not sent again in the meantime; some are released, some are dropped."""
     sent = people("j", 60)

@@ -52,7 +52,7 @@ def test_a_bind_that_comes_back_brings_no_tokens() -> None:
 def test_a_bind_that_comes_back_does_not_end_a_pause() -> None:
     """What the operator asked for holds for the account, on whatever connection it was said."""
     one = _andina()
-    one.throttled(PAUSE, T)
+    one.throttled(PAUSE, T, T)
     one.reconnected(T + 1)
     for moment in (T + 1, T + 4.9):
         assert one.tokens(moment).take(1000, moment) == 0

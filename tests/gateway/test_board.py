@@ -304,6 +304,7 @@ async def test_a_number_that_does_not_answer_is_complained_of_once(
         ([Change(TEMPLATE, "status", "PAUSED", "FIRST_PAUSE"), Change(TEMPLATE, "status", "APPROVED")], "INFO"),
         ([Change(TEMPLATE, "status", "FLAGGED", "NONE")], "WARNING"),
         ([Change(TEMPLATE, "category", "MARKETING", "UTILITY")], "WARNING"),
+        ([Change(TEMPLATE, "category", "MARKETING"), Change(TEMPLATE, "category", "MARKETING")], "INFO"),
         ([Change(TEMPLATE, "category", "UTILITY", "MARKETING")], "INFO"),
         ([Change("portfolio", "limit", "TIER_2K")], "INFO"),
         ([Change("portfolio", "limit", "TIER_2K"), Change("portfolio", "limit", "10000")], "INFO"),

@@ -54,14 +54,14 @@ def template(conditions: Conditions, now: float = NOW + 1, subject: str = TEMPLA
 def test_the_quality_of_a_number_leaves_each_class_a_share(quality: str, rates: tuple[float, ...]) -> None:
     """All, half, a tenth and no bulk; what is not known leaves all."""
     conditions = after(Change(NUMBER, "quality", quality))
-    assert tuple(conditions.rate_of("1065", class_, CONTRACT, POLICY) for class_ in TrafficClass) == rates
+    assert tuple(conditions.rate_of("1065", class_, CONTRACT, POLICY, NOW) for class_ in TrafficClass) == rates
 
 
 def test_the_shares_are_the_operators_to_choose() -> None:
     """What they do not name has all of the rate."""
     conditions = after(Change(NUMBER, "quality", "RED"))
     policy = {"RED": {BULK: 0.25}}
-    assert [conditions.rate_of("1065", class_, 80.0, policy) for class_ in TrafficClass] == [80.0, 80.0, 20.0]
+    assert [conditions.rate_of("1065", class_, 80.0, policy, NOW) for class_ in TrafficClass] == [80.0, 80.0, 20.0]
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ def test_the_shares_are_the_operators_to_choose() -> None:
 def test_the_level_of_a_number_lowers_its_rate_and_never_raises_it(level: str, contract: float, rate: float) -> None:
     """The contract is the most."""
     conditions = after(Change(NUMBER, "throughput", level))
-    assert conditions.rate_of("1065", OTP, contract, POLICY) == rate
+    assert conditions.rate_of("1065", OTP, contract, POLICY, NOW) == rate
 
 
 def test_level_and_quality_count_together() -> None:
     """A share of what the level leaves."""
     conditions = after(Change(NUMBER, "throughput", "STANDARD"), Change(NUMBER, "quality", "YELLOW"))
-    assert conditions.rate_of("1065", BULK, 1000.0, POLICY) == 40.0
+    assert conditions.rate_of("1065", BULK, 1000.0, POLICY, NOW) == 40.0
 
 
 def test_a_number_of_which_nothing_was_said_has_its_contract() -> None:
     """And is in order."""
     conditions = Conditions()
-    assert conditions.rate_of("1065", BULK, CONTRACT, POLICY) == CONTRACT
+    assert conditions.rate_of("1065", BULK, CONTRACT, POLICY, NOW) == CONTRACT
     assert conditions.quality("1065") == "UNKNOWN"
     assert conditions.number_state(OURS, NOW) == OK
 
@@ -105,9 +105,9 @@ def test_callbacks_know_a_number_by_its_digits(digits_first: bool) -> None:
     ]
     for changes, at in says if digits_first else reversed(says):
         conditions.changed(changes, OURS, at)
-    assert conditions.rate_of("1065", OTP, 1000.0, POLICY) == 1000.0
+    assert conditions.rate_of("1065", OTP, 1000.0, POLICY, NOW) == 1000.0
     conditions.changed([Change(NUMBER, "throughput", "STANDARD")], OURS, NOW + 1e6)
-    assert conditions.rate_of("1065", OTP, 1000.0, POLICY) == 80.0
+    assert conditions.rate_of("1065", OTP, 1000.0, POLICY, NOW) == 80.0
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,25 @@ def test_the_spam_limit_holds_the_number_for_an_hour() -> None:
     assert conditions.number_state(OURS, NOW, template=False).standing == "held"
     assert conditions.number_state(Whose("other", "waba", "main"), NOW) == OK
     assert template(conditions) == OK
+
+
+def test_after_the_spam_limit_a_number_is_tried_slowly_for_as_long_again() -> None:
+    """A tenth of its rate: nobody publishes when it is over, and at full rate it would be refused once more."""
+    conditions = Conditions()
+    conditions.failed(refusal(131048), OURS, TEMPLATE, NOW)
+    rates = [conditions.rate_of("1065", OTP, CONTRACT, POLICY, NOW + at) for at in (HOUR, 2 * HOUR - 1, 2 * HOUR)]
+    assert rates == [10.0, 10.0, 100.0]
+    assert conditions.rate_of("other", OTP, CONTRACT, POLICY, NOW + HOUR) == 100.0
+
+
+@pytest.mark.parametrize("code", ["http:401", "http:404", "url", "999999", "190"])
+def test_what_stops_a_number_for_good_are_metas_own_words(code: str) -> None:
+    """The rest is about what this process was given: a restart, with other settings, is to begin anew."""
+    conditions = Conditions()
+    assert not conditions.failed(Failure(Disposition.STOP, code), OURS, "", NOW)
+    assert conditions.stopped("1065") == ""
+    assert conditions.failed(Failure(Disposition.STOP, "33"), OURS, "", NOW)
+    assert conditions.stopped("1065") == "33"
 
 
 def test_a_refusal_of_a_person_is_none_of_these() -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from gateway.config import Config
 from gateway.ledger import Outcome
-from gateway.model import Message, Step, TrafficClass, encode_message
+from gateway.model import EventStatus, Message, Step, TrafficClass, decode_event, encode_message
 from gateway.settle import LANE_DOWN
 from smpp.constants import CommandStatus
 from tests.support.dispatching import (
     NOW,
     Line,
+    Works,
     begin,
     configured,
     ids,
@@ -74,6 +75,7 @@ def test_a_text_that_the_lane_cannot_carry_has_failed() -> None:
     one = Line(alone(alphabets=["gsm7"]))
     put(one.queue("andina"), message("a", text="日本"), message("b"))
     assert ids(one.write()) == ["b"]
+    one.exchange()
     assert (one.outcomes["a"].kind, one.outcomes["a"].error_code) == ("f", "text")
 
 
@@ -90,6 +92,7 @@ def test_what_no_encoder_foresaw_fails_alone(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(one.lanes["andina"].carrier, "encode", foresees_little)
     put(one.queue("andina"), message("a"), message("b"))
     assert ids(one.write()) == ["b"]
+    one.exchange()
     assert (one.outcomes["a"].kind, one.outcomes["a"].error_text) == ("f", "what is this?")
 
 
@@ -98,7 +101,46 @@ def test_a_text_that_the_lane_cannot_carry_goes_on_with_the_plan() -> None:
     one = Line(alone(alphabets=["gsm7"]))
     put(one.queue("andina"), message("a", text="日本", plan=(Step("sms", "", "Nihon", ""),)))
     assert one.write() == []
+    one.exchange()
     assert (one.outcomes["a"].kind, one.outcomes["a"].attempt) == ("n", 2)
+
+
+@pytest.mark.parametrize("step", [False, True])
+def test_a_text_of_more_parts_than_its_lane_allows_is_not_written(*, step: bool) -> None:
+    """Whatever brought it here past intake, which has seen the first text on the first lane: a step, a move, a reload."""
+    one = Line(alone(max_parts=2))
+    plan = (Step("sms", "", "Hola", ""),) if step else ()
+    put(one.queue("andina"), message("a", text=long_text(3), plan=plan), message("b", text=long_text(2)))
+    assert ids(one.write()) == ["b", "b"]
+    one.exchange()
+    assert (one.outcomes["a"].kind, one.outcomes["a"].error_code) == ("n" if step else "f", "parts")
+
+
+def test_a_text_of_too_many_parts_goes_over_a_lane_that_allows_them() -> None:
+    """It does not come back to this one."""
+    one = Line(two_lanes(max_parts=2))
+    put(one.queue("andina"), message(text=long_text(3)))
+    one.choose()
+    one.exchange()
+    assert (one.outcomes["m"].kind, one.outcomes["m"].lane, one.outcomes["m"].attempt) == ("m", "brava", 2)
+
+
+@pytest.mark.parametrize("changes", [{"accepted_ids": ("id-0", "", "")}, {"doubtful": True}])
+def test_a_text_that_was_begun_is_completed_where_its_lane_allows_fewer_parts_now(changes: dict[str, Any]) -> None:
+    """A reload does not leave half a message."""
+    one = Line(alone(max_parts=2))
+    put(one.queue("andina"), message(attempt=2, text=long_text(3), **changes))
+    assert len(one.write()) == 3 - len([each for each in changes.get("accepted_ids", ()) if each])
+
+
+def test_a_text_that_the_lane_cannot_carry_any_more_goes_nowhere_else_if_it_was_begun() -> None:
+    """The person would have its first parts twice."""
+    one = Line(alone(alphabets=["gsm7"]))
+    plan = (Step("sms", "", "Nihon", ""),)
+    put(one.queue("andina"), message(attempt=2, text="日本", accepted_ids=("id-0", ""), plan=plan))
+    one.choose()
+    one.exchange()
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("f", ("id-0", ""))
 
 
 def test_no_more_is_admitted_than_a_lost_ledger_could_account_for() -> None:
@@ -317,16 +359,39 @@ def test_what_expired_is_not_written() -> None:
     one = Line(alone())
     put(one.queue("andina"), message("a", expires_at=NOW - 1), message("b", expires_at=NOW + 60))
     assert ids(one.write()) == ["b"]
-    assert [flight.message.message_id for flight in one.turn.expired] == ["a"]
+    assert [flight.message.message_id for flight in one.turn.unwritten] == ["a"]
     assert one.turn.claims[0] == "banco/a/1"
 
 
-def test_what_was_written_in_part_is_completed_after_its_time() -> None:
-    """Half a message is worth less than a late one."""
+@pytest.mark.parametrize(("published", "kind"), [(NOW - 60, "j"), (NOW - 60.001, "x")])
+def test_what_was_too_late_when_it_was_published_is_rejected(published: float, kind: str) -> None:
+    """It never had a time in which to be sent; what did, has expired."""
+    one = Line(alone())
+    put(one.queue("andina"), message(expires_at=NOW - 60, source=f"0:7:{round(published * 1000)}:0"))
+    assert one.write() == []
+    one.exchange()
+    assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == (kind, "expired")
+
+
+def test_what_was_accepted_in_part_is_not_completed_after_its_time() -> None:
+    """Its other parts would come in the small hours, hours behind the first. What was accepted is told."""
     one = Line(alone(window=1))
     put(one.queue("andina"), message(text=long_text(2), expires_at=NOW + 10))
     one.answer(one.write())
-    assert [part.number for part in one.write(NOW + 11)] == [1]
+    assert one.write(NOW + 11) == []
+    outcome = one.outcomes["m"]
+    assert (outcome.kind, outcome.ids, outcome.parts) == ("x", ("id-m-0", ""), 2)
+
+
+def test_what_an_earlier_attempt_got_accepted_in_part_is_not_completed_after_its_time() -> None:
+    """Nor is it claimed for each of its parts."""
+    one = Line(alone())
+    begun = message(text=long_text(3), accepted_ids=("id-0", "", ""), attempt=2, expires_at=NOW - 7)
+    put(one.queue("andina"), begun)
+    assert one.write() == []
+    assert one.turn.claims[::2] == ["banco/m/2"]
+    one.exchange()
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("x", ("id-0", "", ""))
 
 
 def test_what_waited_is_encoded_again_with_the_time_that_is_left() -> None:
@@ -340,8 +405,6 @@ def test_what_waited_is_encoded_again_with_the_time_that_is_left() -> None:
 
 # Caps and holds.
 
-# Caps and holds.
-
 
 def test_a_capped_message_comes_back_when_it_expires() -> None:
     """Its end is told in its time, not when the cap would have let it through."""
@@ -349,15 +412,6 @@ def test_a_capped_message_comes_back_when_it_expires() -> None:
     put(one.queue("andina"), message(tenant="capped", expires_at=NOW + 7))
     one.choose()
     assert one.outcomes["m"].due == NOW + 7
-
-
-def test_a_capped_message_that_was_accepted_in_part_waits_for_its_cap_after_its_time() -> None:
-    """It is completed, late as it is, and does not ask at once again and again."""
-    one = Line(alone(caps=PAUSED))
-    changes = {"text": long_text(2), "accepted_ids": ("id-0", ""), "expires_at": NOW - 7}
-    put(one.queue("andina"), message(tenant="capped", **changes))
-    one.choose()
-    assert one.outcomes["m"].due == NOW + 60
 
 
 def test_a_capped_message_steps_aside_before_anything_is_intended() -> None:
@@ -432,7 +486,66 @@ async def test_what_a_fenced_owner_settled_is_left_to_the_next(store_url: str, n
         await site.turns()
         assert queue.fenced
         assert site.publisher.waiting == 0
-        assert {flight.message.message_id for flight in queue.flights.values()} == {"late"}
+        assert {flight.message.message_id for flight in queue.flights.values()} == {"late", "wrong"}
+
+
+# Second copies.
+
+
+async def settled(site: Works) -> list[str]:
+    """How what has been put ends, in its order."""
+    await site.turns()
+    kinds = [outcome.kind for _, outcome in site.publisher._settled]
+    await site.publish()
+    return kinds
+
+
+@pytest.mark.parametrize(("source", "kind"), [("0:8:0:0", "d"), ("0:7:0", "q")])
+async def test_a_second_copy_that_is_refused_is_a_duplicate(
+    store_url: str, namespace: str, source: str, kind: str
+) -> None:
+    """The first may have been delivered: nothing has failed, and nothing goes on, though the lane does not take this one."""
+    config = configured({"andina": {"alphabets": ["gsm7"]}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        queue = await site.queue("andina")
+        put(queue, message())
+        await site.turns()
+        (part,) = site.written("andina")
+        port_of(queue.slot).answer(site.inbox, (part, 0, "id-1"))
+        assert await settled(site) == ["s"]
+        put(queue, message(text="日本", source=source, plan=(Step("sms", "", "Nihon", ""),)))
+        assert await settled(site) == [kind]
+
+
+async def test_what_was_refused_once_is_refused_to_its_copies(store_url: str, namespace: str) -> None:
+    """It has gone on as the next attempt: a copy that the lane would take, or refuse as well, is one too many."""
+    config = configured({"andina": {"alphabets": ["gsm7"]}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        queue = await site.queue("andina")
+        put(queue, message(text="日本", plan=(Step("sms", "", "Nihon", ""),)))
+        assert await settled(site) == ["n"]
+        put(queue, message(source="0:8:0:0"), message(text="日本", source="0:9:0:0"))
+        assert await settled(site) == ["d", "d"]
+        assert site.written("andina") == []
+
+
+async def test_a_second_copy_that_comes_too_late_is_a_duplicate(store_url: str, namespace: str) -> None:
+    """Its first was in time and was delivered: it is neither rejected nor expired."""
+    config = configured({"andina": {}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        queue = await site.queue("andina")
+        now = time.time()
+        put(queue, message(expires_at=now + 60, source=f"0:7:{now * 1000:.0f}:0"))
+        await site.turns()
+        (part,) = site.written("andina")
+        port_of(queue.slot).answer(site.inbox, (part, 0, "id-1"))
+        assert await settled(site) == ["s"]
+        late = message("late", expires_at=now - 60, source=f"0:8:{now * 1000:.0f}:1")
+        put(queue, message(expires_at=now - 60, source=f"0:8:{now * 1000:.0f}:0"), late)
+        assert await settled(site) == ["d", "j"]
+        *_, last = [decode_event(value) for _, value in site.broker.records[f"{namespace}.events", 0]]
+        assert (last.message_id, last.status, last.error_code) == ("late", EventStatus.REJECTED, "expired")
+        assert last.error_text == "expires_at has passed"
 
 
 # A lane that is down.

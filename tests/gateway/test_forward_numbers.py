@@ -46,6 +46,7 @@ def test_what_a_lane_must_not_carry_any_more_goes_on_to_one_that_may() -> None:
     put(one.queue("b"), templated("m", purpose=COLLECTIONS))
     one.forwarder.refill(one.slots.values(), NOW)
     assert not one.slot("b").queues[0].ready
+    one.exchange()
     outcome = one.outcomes["m"]
     assert (outcome.kind, outcome.lane, outcome.error_code) == ("m", "a", "policy")
 
@@ -55,6 +56,7 @@ def test_what_a_lane_has_accepted_in_part_does_not_go_on_to_another() -> None:
     one = Line(numbers())
     put(one.queue("b"), templated("m", purpose=COLLECTIONS, attempt=2, accepted_ids=("id-0", "")))
     one.forwarder.refill(one.slots.values(), NOW)
+    one.exchange()
     assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("f", ("id-0", ""))
 
 
@@ -64,6 +66,7 @@ def test_what_no_lane_may_carry_any_more_has_failed() -> None:
     put(one.queue("b"), templated("m", purpose=COLLECTIONS, tried=("a",)), templated("free"))
     one.forwarder.refill(one.slots.values(), NOW)
     assert ids(one.slot("b").queues[0].ready) == ["free"]
+    one.exchange()
     assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == ("f", "policy")
 
 
@@ -102,6 +105,27 @@ async def test_nobody_is_waiting_where_all_have_stepped_aside(monkeypatch: pytes
     assert queue.line.oldest() is None
 
 
+async def test_what_is_refused_on_a_number_is_so_only_if_it_is_no_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first copy may have gone while the window was open. It is asked once, and is not written meanwhile."""
+    one = Line(numbers())
+    number = number_of(one, "a")
+    queue = one.queue("a")
+    put(queue, templated("m"), templated("n"))
+    one.forwarder.refill(one.slots.values(), NOW)
+    closed = Failure(Disposition.REJECTED, "131047", scope=Scope.RECIPIENT)
+
+    async def place(flights: list[Flight], behind: object) -> list[Failure | float]:
+        return [closed, 0.0]
+
+    monkeypatch.setattr(number, "place", place)
+    await one.forwarder.place(one.slots.values(), NOW)
+    assert one.turn.claims[::2] == ["banco/m/1"]
+    assert one.outcomes == {}
+    assert ids(queue.ready) == ["n"]
+    one.exchange()
+    assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == ("f", "131047")
+
+
 async def test_what_is_held_on_a_number_comes_back_when_it_expires() -> None:
     """And is not held again then: its end is told."""
     one = Line(numbers())
@@ -115,4 +139,4 @@ async def test_what_is_held_on_a_number_comes_back_when_it_expires() -> None:
     await one.forwarder.place(one.slots.values(), now)
     assert {each: outcome.due for each, outcome in one.outcomes.items()} == {"held": now + 7}
     one.choose(now + 1)
-    assert [flight.message.message_id for flight in one.turn.expired] == ["late"]
+    assert [flight.message.message_id for flight in one.turn.unwritten] == ["late"]

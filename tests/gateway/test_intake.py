@@ -25,7 +25,7 @@ from gateway.operators import Operators
 from gateway.outbox import Outbox, partition_of
 from gateway.routing import Router
 from gateway.store import Patience, Store
-from tests.support.dispatching import FETCHER, Broker, configured, numbers, record
+from tests.support.dispatching import COORDINATOR, FETCHER, Broker, configured, numbers, record
 
 JOBS = TopicPartition("recado.jobs", 0)
 TO = "+573001234567"
@@ -39,6 +39,7 @@ class Consumer:
 
     def __init__(self) -> None:
         self._fetcher = FETCHER
+        self._coordinator = COORDINATOR
         self.records: list[ConsumerRecord] = []
         self.committed: dict[TopicPartition, int] = {}
         self.assigned = {JOBS}
@@ -158,6 +159,17 @@ def test_recipients_of_mail_have_no_step_over_numbers() -> None:
     assert [step.channel for step in _Said(mail).plan(mail.recipients[0])] == ["email"]
 
 
+def test_a_step_over_mail_of_a_job_of_mail_goes_to_the_same_address() -> None:
+    """Nobody says it twice; an `email` beside it is another one."""
+    steps = [{"channel": "email", "subject": "Su cuota", "text": "Hola"}]
+    mail = decode_job(job("ana@example.com", channel="email", subject="Su cuota", fallback=steps))
+    assert [step.to for step in _Said(mail).plan(mail.recipients[0])] == ["ana@example.com"]
+    mail.recipients[0].email = "ana@example.org"
+    assert [step.to for step in _Said(mail).plan(mail.recipients[0])] == ["ana@example.org"]
+    over = decode_job(job(fallback=steps))
+    assert _Said(over).plan(over.recipients[0]) == ()
+
+
 def test_a_step_behind_one_over_mail_goes_to_the_number_again() -> None:
     """What follows takes the address of what failed."""
     steps = [{"channel": "email", "subject": "Su cuota", "text": "Hola"}, {"channel": "sms", "text": "Hola"}]
@@ -231,7 +243,6 @@ async def test_a_tenant_waits_in_its_queue() -> None:
     [
         (ALONE, {"recipients": [{"to": "12"}]}, "number"),
         (configured({"andina": {"classes": ["otp"]}}), {}, "route"),
-        (ALONE, {"expires_at": "2001-01-01T00:00:00Z"}, "expired"),
         (ALONE, {"text": "Hola {a}"}, "parameter"),
         (ALONE, {"text": "a" * 1000}, "parts"),
         (configured({"andina": {"alphabets": ["gsm7"]}}), {"text": "日本"}, "text"),
@@ -249,6 +260,15 @@ async def test_a_recipient_that_cannot_be_is_rejected_with_its_reason(
     assert (accepted.recipients, accepted.rejected) == (1, 1)
     assert desk.messages() == {}
     assert desk.intake.counts == {"rejected": 1, "messages": 0}
+
+
+@pytest.mark.parametrize(("parts", "lanes"), [(2, {"j:0": "brava"}), (1, {})])
+async def test_a_text_is_too_long_only_if_it_is_so_for_all_of_its_lanes(parts: int, lanes: dict[str, str]) -> None:
+    """Which of them is down now says nothing of an earlier copy: that may have gone, and only the claim of this one knows."""
+    config = configured({"andina": {"max_parts": parts}, "brava": {"max_parts": 1}}, [{"lanes": ["andina", "brava"]}])
+    desk = await taken(config, job(text="a" * 300), down="andina")
+    assert desk.lanes() == lanes
+    assert [event.error_code for event in desk.events(EventStatus.REJECTED)] == ([] if lanes else ["parts"])
 
 
 async def test_one_bad_recipient_does_not_stop_the_others() -> None:
@@ -275,6 +295,22 @@ async def test_recipients_that_are_rejected_hold_up_nobody_else() -> None:
         seen.add(len(desk.broker.records["recado.events", 0]))
         await asyncio.sleep(0)
     assert seen >= {0, 500, 1000}
+
+
+@pytest.mark.parametrize("changes", [{}, {"not_before": "2100-01-01T00:00:00Z"}])
+async def test_what_is_too_late_goes_to_its_lane_all_the_same(changes: dict[str, str]) -> None:
+    """At once: only its claim knows whether an earlier copy was in time, and has been delivered."""
+    desk = await taken(ALONE, job(expires_at="2001-01-01T00:00:00Z", **changes))
+    assert desk.lanes() == {"j:0": "andina"}
+    (accepted,) = desk.events(EventStatus.ACCEPTED)
+    assert (accepted.recipients, accepted.rejected) == (1, 0)
+
+
+async def test_what_is_too_late_and_has_no_lane_is_rejected_as_too_late() -> None:
+    """As if it had one."""
+    desk = await taken(configured({"andina": {"classes": ["otp"]}}), job(expires_at="2001-01-01T00:00:00Z"))
+    (rejected,) = desk.events(EventStatus.REJECTED)
+    assert (rejected.message_id, rejected.error_code) == ("j:0", "expired")
 
 
 @pytest.mark.parametrize("value", [b"{", job(text=""), job(template="t"), job(job_id="")])

@@ -45,8 +45,8 @@ def turns(one: Line, until: float) -> list[tuple[float, str]]:
     found = []
     while now <= until:
         _, wait = one.forwarder.choose(one.slots.values(), now)
-        found += [(now - NOW, flight.message.message_id) for flight in one.turn.expired]
-        one.turn.expired.clear()
+        found += [(now - NOW, flight.message.message_id) for flight in one.turn.unwritten]
+        one.turn.unwritten.clear()
         one.forwarder.refill(one.slots.values(), now)
         if wait >= 60:  # nobody wakes the dispatcher
             break
@@ -92,18 +92,19 @@ def test_a_message_of_many_parts_expires_once() -> None:
     assert not queue.ready
 
 
-def test_what_is_written_or_accepted_in_part_does_not_expire_while_it_waits() -> None:
-    """Its answers decide, and what is left of it is completed."""
+def test_what_is_under_way_does_not_expire_before_its_answers() -> None:
+    """They may complete it; if not, what was accepted is told with its end."""
     one = alone(window=1)
     queue = one.queue("andina")
     put(queue, message("flying", text=long_text(2), expires_at=NOW + 10))
     parts = one.write()
-    assert turns(one, NOW + 20) == []
+    turns(one, NOW + 20)
+    assert one.outcomes == {}
     one.answer(parts)
     paused(one)
-    assert turns(one, NOW + 20) == []
-    assert ids(queue.ready) == ["flying"]
-    assert one.outcomes == {}
+    turns(one, NOW + 30)
+    assert not queue.ready
+    assert (one.outcomes["flying"].kind, one.outcomes["flying"].ids) == ("x", ("id-flying-0", ""))
 
 
 def test_what_bounced_expires_on_a_lane_that_sends_nothing() -> None:

@@ -7,8 +7,11 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from gateway import board
 from gateway.app import Worker
@@ -16,6 +19,8 @@ from gateway.board import Polled
 from gateway.carrier import HttpCarrier
 from gateway.config import Config, loads
 from gateway.correlation import Sent
+from gateway.flight import Queue
+from gateway.lane import Slot
 from gateway.meta import Meta
 from gateway.model import Message, TrafficClass
 from gateway.portfolio import Wish
@@ -294,6 +299,59 @@ async def test_an_answer_stops_a_number_everywhere_unless_it_is_for_the_token(
         await other.meta.load()
         stopped = {name: lane.stopped for name, lane in other.lanes.items() if lane.stopped}
         assert stopped == ({"beta": str(code)} if everywhere else {})
+
+
+@pytest.mark.parametrize("idle", ["stopped", "paused", "red"])
+async def test_what_cannot_be_sent_keeps_no_place_from_others(store_url: str, namespace: str, idle: str) -> None:
+    """Passwords wait on a number that is not to send; advertising over another one of its portfolio has all places."""
+    config = config_of(store_url, namespace, TWO)
+    async with workers(config) as (worker,):
+        lane = worker.lanes["alpha"]
+        assert lane.number is not None
+        slot = Slot(lane, 0, worker.inbox)
+        for class_ in (TrafficClass.TRANSACTIONAL, TrafficClass.BULK):
+            queue = Queue(TopicPartition(f"{namespace}.{class_}", 0), slot, class_)
+            queue.owned = True
+            queue.records.extend([cast("ConsumerRecord", None)] * 3)
+            slot.queue(queue)
+        worker.dispatcher.slots["alpha", 0] = slot
+        assert [one.count for one in await worker.meta._waiting()] == [3, 3]
+        if idle == "stopped":
+            lane.stopped = "131042"
+        elif idle == "paused":
+            lane.limit = 0.0
+        else:
+            worker.meta.board.changed([Change("number:100", "quality", "RED")], lane.number.whose, time.time())
+        left = [one.class_ for one in await worker.meta._waiting()]
+        worker.dispatcher.slots.clear()  # what was made up is not to be drained
+        assert left == ([TrafficClass.TRANSACTIONAL] if idle == "red" else [])
+
+
+async def test_what_nothing_follows_from_is_in_the_log(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, however many lanes hear of it; what people want, and what an error quotes, is not."""
+    says = [
+        Change("account:2", "event", "ACCOUNT_VIOLATION", account="2"),
+        Change("account:2", "violation", "SCAM", account="2"),
+        Change("number:101", "alert", "INCREASED_CAPABILITIES_ELIGIBILITY_FAILED", "CRITICAL", account="2"),
+        Change(TEMPLATE, "next_category", "MARKETING", "1746082800", account="2"),
+        Change("number:101", "error", "131052", "could not load +573001234567", account="2"),
+        Change("recipient:+573001234567", "marketing_messages", "stop", account="2"),
+    ]
+    async with workers(config_of(store_url, namespace, TWO)) as (worker,):
+        await worker.meta.changed("beta", says)
+    lines = [record.getMessage() for record in caplog.records if record.name == "gateway.meta"]
+    assert lines == [
+        f"Meta says subject={subject} {what}='{value}'"
+        for subject, what, value in [
+            ("account:2", "event", "ACCOUNT_VIOLATION"),
+            ("account:2", "violation", "SCAM"),
+            ("number:101", "alert", "INCREASED_CAPABILITIES_ELIGIBILITY_FAILED"),
+            (TEMPLATE, "next_category", "MARKETING"),
+            ("number:101", "error", "131052"),
+        ]
+    ]
 
 
 @pytest.mark.parametrize("code", ["131026", "131049", "100", "131056", "", "x", "-1", "9" * 40, "²"])

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.correlation import REMEMBER_S, encode_sent, follows, id_key, reference_key, sent, tellable
-from gateway.early import usable
+from gateway.correlation import REMEMBER_S, doubt_key, encode_sent, follows, id_key, reference_key, sent, tellable
+from gateway.early import Early, encode_early, usable
 from gateway.embedded import HOST
 from gateway.errors import Disposition
 from gateway.model import Event, EventStatus, Message, Step, TrafficClass, decode_message
@@ -371,6 +371,68 @@ async def test_more_than_may_wait_is_full_and_who_leaves_makes_room(stage: Stage
         await take(process, said("b", DELIVERED))
         assert [event.status for event in await events_of(site, 2)] == [DELIVERED] * 2
         assert process.receipts.counts == {"matched": 2}
+
+
+# What an SMSC says of what it has never answered.
+
+
+async def in_doubt(process: Callbacks, id_: str, to: str = ANA) -> None:
+    """Remember a message that was written and never answered, as the dispatcher does."""
+    row = encode_sent(sent(message(id_, to=to), "alpha"))
+    await process.redis.hset(process.prefix + doubt_key("acc", to), f"{1.0:017.6f}/banco/{id_}/1/0", row)
+
+
+async def read_receipts(process: Callbacks, *receipts: tuple[str, str]) -> None:
+    """Take receipts that have waited in vain for their messages: id and number of each."""
+    waited = [Early("alpha", "acc", to, id_, f"d:acc:{id_}", DELIVERED, "", "", 2.0) for id_, to in receipts]
+    await process.receipts.again([encode_early(each) for each in waited])
+
+
+@pytest.mark.parametrize(
+    ("reported", "resolved"),
+    [
+        ("573001234567", True),
+        ("3001234567", True),
+        ("573101234567", False),
+        ("3101234567", False),
+        ("234567", False),
+        ("", False),
+    ],
+)
+async def test_a_receipt_of_a_message_in_doubt_may_leave_the_country_code_out(
+    stage: Stages, reported: str, resolved: bool
+) -> None:
+    """As much as it says of the number has to be right: it has no id that we know."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        await in_doubt(process, "a")
+        await read_receipts(process, ("x", reported))
+        assert process.receipts.counts["resolved" if resolved else "orphan"] == 1
+
+
+async def test_numbers_that_end_alike_have_doubts_of_their_own(stage: Stages) -> None:
+    """Though the store keeps them in one place, and whichever is the older."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        for id_, to in {"a": "+573001234567", "b": "+573101234567", "c": "+573201234567"}.items():
+            await in_doubt(process, id_, to)
+        await read_receipts(process, ("x", "3201234567"), ("y", "3101234567"))
+        await events_of(site, 2)
+        assert not site.tally.of("a")
+        assert [site.tally.of(id_)[0].provider_message_id for id_ in "cb"] == ["x", "y"]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one-batch", "one-by-one"])
+async def test_receipts_without_an_id_tell_each_of_a_message(stage: Stages, together: bool) -> None:
+    """Some SMSCs send no more than a state: one such receipt is no repetition of another."""
+    numbers = {"a": ANA, "b": "+573017654321", "c": "+573021112222"}
+    async with site_of(stage) as site, callbacks(site) as process:
+        for id_, to in numbers.items():
+            await in_doubt(process, id_, to)
+        receipts = [("", to[1:]) for to in numbers.values()]
+        for batch in [receipts] if together else [[each] for each in receipts]:
+            await read_receipts(process, *batch)
+        await events_of(site, 3)
+        assert process.receipts.counts["resolved"] == 3
+        assert {site.tally.of(id_)[0].status for id_ in numbers} == {DELIVERED}
 
 
 IDS: Sequence[str] = ("wamid.HBgNFQIAERgSAbCdEf==", "00C0FFEE", "SM0123456789abcdef", "0", "4ad2-00ff")

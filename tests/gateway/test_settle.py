@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, loads
-from gateway.correlation import decode_sent, id_key, reference_key
+from gateway.correlation import decode_sent, doubt_key, id_key, reference_key
 from gateway.errors import Disposition
 from gateway.flight import Flight, Part
 from gateway.ledger import Outcome
@@ -327,7 +327,7 @@ def test_silence_is_unknown_where_the_class_reports() -> None:
     one.settler.unanswered(one.write(), NOW)
     assert one.outcomes == {"m": Outcome("u", NOW, ("",), "no-answer", "written, not answered", 1)}
     key, field, row, ttl = one.turn.doubts
-    assert (key, ttl) == (f"u:andina:{message().to}", 3600)
+    assert (key, ttl) == (doubt_key("andina", message().to), 3600)
     assert field == f"{NOW:017.6f}/banco/m/1/0"
     assert decode_sent(row).message_id == "m"
 
@@ -524,13 +524,24 @@ def test_what_expires_in_doubt_is_unknown_not_expired() -> None:
     """It may have arrived."""
     flights = {}
     for doubtful in (False, True):
-        one = line(alone(), message(text=long_text(2)))
+        one = line(alone(), message(text=long_text(2), expires_at=NOW - 1))
         flight: Flight = next(iter(one.slot("andina").queues[0].flights.values()))
         flight.in_doubt = doubtful
         one.settler.expire(flight, NOW)
         flights[doubtful] = one.outcomes["m"]
     assert (flights[False].kind, flights[False].parts) == ("x", 2)
     assert (flights[True].kind, flights[True].error_code) == ("u", "no-answer")
+
+
+def test_of_what_expires_in_doubt_only_the_silent_part_is_a_doubt() -> None:
+    """The other has its receipt."""
+    one = line(alone(), message(text=long_text(2), class_=OTP, expires_at=NOW + 5), class_="otp")
+    first, second = one.write()
+    one.answer([first])
+    one.settler.unanswered([second], NOW)
+    assert one.write(NOW + 6) == []
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("u", ("id-m-0", ""))
+    assert [field[-2:] for field in one.turn.doubts[1::4]] == ["/1"]
 
 
 # Over HTTP an answer can say nothing, and does so at once.
@@ -698,3 +709,46 @@ def test_what_an_earlier_attempt_may_have_got_accepted_takes_no_plan_along(text:
         one = line(alone(), message(text=text, attempt=2, plan=PLAN, doubtful=doubtful))
         one.answer(one.write())
         assert [bool(decode_sent(row).plan) for row in one.turn.rows[1::3]] == [not doubtful] * len(one.turn.rows[1::3])
+
+
+@pytest.mark.parametrize("text", ["Hola", long_text(2)])
+@pytest.mark.parametrize("late", [False, True])
+def test_what_was_written_twice_takes_no_plan_along(late: bool, text: str) -> None:
+    """That one copy failed says nothing of the other, whichever of them is answered."""
+    one, again = resent(late=late, text=text, plan=PLAN)
+    one.answer(again)
+    assert one.outcomes["m"].kind == "s"
+    assert not any(decode_sent(row).plan for row in one.turn.rows[1::3])
+
+
+def test_a_late_answer_before_the_second_write_leaves_no_doubt() -> None:
+    """It was written once, and accepted: if it fails, that is certain."""
+    one = line(alone(), message(class_=OTP, plan=PLAN), class_="otp")
+    (part,) = one.write()
+    one.settler.unanswered([part], NOW)
+    one.settler.late([LateResponse(part, 0, "id-9")], NOW + 5)
+    assert decode_sent(one.turn.rows[1]).plan
+
+
+def test_of_what_was_sent_again_after_a_crash_no_receipt_starts_a_step() -> None:
+    """The earlier owner's copy may have arrived."""
+    one = Line(alone())
+    queue = one.queue("andina", "otp")
+    queue.recover_before = 1
+    put(queue, message(class_=OTP, plan=PLAN))
+    one.answer(one.write())
+    assert one.outcomes["m"].kind == "s"
+    assert not decode_sent(one.turn.rows[1]).plan
+
+
+def test_of_two_writes_that_nobody_answered_no_receipt_starts_a_step() -> None:
+    """It tells of one of them."""
+    for silences, step in ((1, True), (2, False)):
+        class_ = "otp" if silences == 2 else "bulk"
+        one = line(alone(max_attempts=1), message(class_=TrafficClass(class_), plan=PLAN), class_=class_)
+        for _ in range(silences):
+            parts = one.write()
+            port_of(one.slot("andina")).in_flight = 0
+            one.settler.unanswered(parts, NOW)
+        assert one.outcomes["m"].kind == "u"
+        assert bool(decode_sent(one.turn.doubts[2]).plan) == step

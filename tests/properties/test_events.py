@@ -18,7 +18,7 @@ LANES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,8}", fullmatch=True)
 TIMES = st.integers(1_600_000_000_000_000, 2_000_000_000_000_000).map(lambda us: us / 1e6)
 CLASSES = st.sampled_from(TrafficClass)
 CHANNELS = st.sampled_from(["sms", "whatsapp", "rcs", "voice", "email"])
-STATUSES = {"s": "submitted", "f": "failed", "x": "expired", "u": "unknown", "d": "duplicate"}
+STATUSES = {"s": "submitted", "f": "failed", "x": "expired", "u": "unknown", "d": "duplicate", "j": "rejected"}
 
 MESSAGES = st.builds(
     Message,

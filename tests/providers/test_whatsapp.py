@@ -60,7 +60,8 @@ TABLE: list[tuple[str, list[int], tuple[Disposition, Scope]]] = [
     ("E", [132015, 132016, 132001, 132007, 132068, 132069, 131063], (H, TEMPLATES)),
     ("F", [0, 190, 3, 10, 131005, 368, 131031, 131042, 131045, 131037, 133010, 133006, 133016, 33, 134011], (S, LANE)),
     ("F, permissions", list(range(200, 300)), (S, LANE)),
-    ("G", [100, 131008, 131009, 131021, 131051, 135000], (X, PERSON)),
+    ("G", [131021, 131051], (X, PERSON)),
+    ("G, many in a row for one template are E", [100, 131008, 131009, 135000], (X, TEMPLATES)),
     ("G, of a template", [132000, 132005, 132012, 132018], (X, TEMPLATES)),
     ("H", [131026, 130472, 130403, 131062, 130497, 137000], (X, PERSON)),
     ("H, marketing", [131049], (X, MARKETING)),
@@ -239,11 +240,36 @@ def test_the_usage_header_says_nothing_about_other_codes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "disposition"), [(500, R), (503, R), (400, X), (404, S), (429, T), (200, Disposition.UNKNOWN)]
+    ("status", "disposition"), [(500, R), (503, R), (400, X), (401, S), (408, R), (429, T), (200, Disposition.UNKNOWN)]
 )
 def test_a_new_code_goes_by_its_status(status: int, disposition: Disposition) -> None:
-    """Nothing better is known of it. With 200 it may have been accepted."""
+    """Nothing better is known of it. With 200 it may have been accepted, and a 401 is about our credentials."""
     assert (refused(999999, status).disposition, refused(999999, status).code) == (disposition, "999999")
+
+
+@pytest.mark.parametrize("status", [302, 400, 402, 403, 404, 405])
+def test_a_new_code_stops_no_number(status: int) -> None:
+    """The message has failed; many of one template in a row hold that up for a while."""
+    failure = refused(999999, status)
+    assert (failure.disposition, failure.scope, failure.text) == (X, TEMPLATES, "why")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": 100, "error_subcode": 33, "type": "GraphMethodException"}, "33"),
+        ({"code": 100, "error_subcode": 33}, "33"),
+        ({"code": 100, "error_subcode": "33"}, "33"),
+        ({"code": 100, "type": "GraphMethodException"}, "33"),
+        ({"code": 100, "error_subcode": 2494010, "type": "OAuthException"}, "100"),
+        ({"code": 131009, "error_subcode": 33}, "131009"),
+    ],
+)
+def test_a_number_that_is_not_there_stops_its_lane(error: dict[str, Any], code: str) -> None:
+    """Deleted, a wrong id, or ours no more: Graph's general error for that shares its code with a wrong parameter."""
+    result = answered(400, {"error": {"message": "Unsupported post request. Object does not exist"} | error})
+    assert isinstance(result, Failure)
+    assert (result.code, result.disposition) == (code, S if code == "33" else X)
 
 
 @pytest.mark.parametrize("status", ["accepted", "", None])
@@ -296,6 +322,7 @@ def test_an_id_with_a_failed_status_is_unknown() -> None:
         {"code": 131026, "error_data": {"details": None}},
         {"code": 131026, "error_data": "text"},
         {"code": 131026, "error_subcode": 1, "fbtrace_id": "x", "is_transient": False},
+        {"code": 131026, "error_subcode": None, "type": None},
     ],
 )
 def test_a_code_counts_whatever_stands_round_it(error: dict[str, Any]) -> None:
@@ -381,6 +408,14 @@ def entry(time: str) -> bytes:
     return (
         f'{{"object":"whatsapp_business_account","entry":[{{"id":"W","time":{time},"changes":[{change}]}}]}}'.encode()
     )
+
+
+def test_a_callback_without_its_head_is_read() -> None:
+    """Meta's own example of an app that was uninstalled lacks it; refused, all of the callback would come again for days."""
+    body = json.dumps({"entry": [{"id": "1", "changes": [{"value": {"event": "PARTNER_APP_UNINSTALLED"}}]}]}).encode()
+    reading = PROVIDER.receive(hook(body))
+    assert reading.changes == [Change("account:1", "event", "PARTNER_APP_UNINSTALLED", account="1")]
+    assert reading.unknown == []
 
 
 @pytest.mark.parametrize("time", ["1739321024", '"1739321024"', "1739321024123", '"1739321024123"'])

@@ -71,9 +71,12 @@ def test_a_wrong_token_is_190(authorization: dict[str, str]) -> None:
     ("method", "path"),
     [("POST", "v23.0/1/messages"), ("GET", f"v23.0/{NUMBER}/messages"), ("POST", "messages"), ("GET", "")],
 )
-def test_what_is_not_there_is_33(method: str, path: str) -> None:
-    """A number that is nobody's, a path that is none."""
-    assert code(WhatsApp().receive(Request(method, path, {"Authorization": "Bearer recado"}), 0)) == 33
+def test_what_is_not_there_is_as_graph_says_it(method: str, path: str) -> None:
+    """A number that is nobody's, a path that is none: 33 comes as the subcode of 100."""
+    answer = WhatsApp().receive(Request(method, path, {"Authorization": "Bearer recado"}), 0)
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["code"], error["error_subcode"]) == (400, 100, 33)
+    assert error["type"] == "GraphMethodException"
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,12 @@ class Line:
             answers.append(Response(part, command_status, accepted))
         self.settler.answers(answers, now)
 
+    def exchange(self, now: float = NOW) -> None:
+        """What is not to be written turns out to be no second copy."""
+        unwritten, self.turn.unwritten = self.turn.unwritten, []
+        for flight in unwritten:
+            self.settler.end(flight, now)
+
     @property
     def outcomes(self) -> dict[str, Outcome]:
         """What became of messages, by id; a test that settles one twice looks at `turn.settled`."""
@@ -262,6 +268,8 @@ class _Batch:
 
 FETCHER = SimpleNamespace(error_future=SimpleNamespace(done=lambda: False))
 """Of what is a consumer to us: its fetching goes on (`consumers.fetch`)."""
+COORDINATOR = SimpleNamespace(check_errors=lambda: None)
+"""Of the same: nothing ails its group (`consumers.check`)."""
 
 
 class Broker:

@@ -32,7 +32,7 @@ def _call(twiml: str) -> Ask:
             "To": "+573001110000",
             "From": "+12025550100",
             "Twiml": f"<Response>{twiml}</Response>",
-            "StatusCallback": "https://hooks.example/sms?ref=acme%2Fjob-1%3A0%2F1",
+            "StatusCallback": "https://hooks.example/sms?ref=acme%2Fjob-1%3A0%2F1#rc=5&rp=all",
         },
     )
 
@@ -206,7 +206,7 @@ WHATSAPP = (
             ("spam limit", _meta_says(131048), Failure(H, "131048", "m")),
             ("template paused", _meta_says(132015), Failure(H, "132015", "m", 10_800.0, TEMPLATE)),
             ("token", _meta_says(190, 401), Failure(S, "190", "m")),
-            ("parameter", _meta_says(131008), Failure(X, "131008", "m", scope=PERSON)),
+            ("parameter", _meta_says(131008), Failure(X, "131008", "m", scope=TEMPLATE)),
             ("not on WhatsApp", _meta_says(131026), Failure(X, "131026", "m", scope=PERSON)),
             ("their failure, in their words", _meta_says(131000, 500), Failure(R, "131000", "m")),
         )
