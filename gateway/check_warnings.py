@@ -46,6 +46,14 @@ def _of_lanes(config: Config) -> Iterator[Problem]:
                 f"is too small for the rate unless answers come within {patience_ms:.0f} ms",
                 "ask the operator for a larger window or more binds" if smpp else "raise it, or slots",
             )
+        # That of a number of WhatsApp follows from its rate.
+        if lane.rate and int(lane.burst) < lane.slots and not isinstance(lane, WhatsAppLane):
+            shares = "binds" if smpp else "slots"
+            yield Problem(
+                f"{path}.burst",
+                f"is {int(lane.burst)}, less than one for each of {lane.slots} {shares}: more processes than that take turns",
+                f"{lane.slots}, or fewer {shares}; a turn is a second, and what is urgent comes first",
+            )
         if isinstance(lane, Lane) and lane.tls and not lane.tls_verify:
             yield Problem(f"{path}.tls_verify", "is off: anyone in between can read the password", "set ca_file")
         if lane.provider == "aldeamo":

@@ -58,6 +58,7 @@ class Forwarder:
         # Tokens are taken when parts are written: until then they are only spoken for.
         planned: Counter[Lane] = Counter()
         wanted: Counter[Lane] = Counter()
+        urgent: set[Lane] = set()
         monotonic = time.monotonic()
         wait = inf
         slots = list(owned)
@@ -100,6 +101,8 @@ class Forwarder:
                 granted = max(0, min(want, tokens.available(monotonic) - planned[lane]))
                 planned[lane] += granted
                 wanted[lane] += ready - granted
+                if sizes.get(TrafficClass.OTP, 0) > granted:
+                    urgent.add(lane)
                 if granted < want:
                     # Some at a time: a wake for every token would make batches of one.
                     some = min(want - granted, max(1, int(lane.lease.rate * _PACE_S)))
@@ -113,7 +116,7 @@ class Forwarder:
                     if granted == room < free or len(parts) < granted:
                         wait = 0.0
         for lane in {slot.lane for slot in slots}:
-            lane.lease.want(wanted[lane])
+            lane.lease.want(wanted[lane], urgent=lane in urgent)
         return chosen, wait if self._admission.look_at == inf else min(wait, LOOK_S)
 
     def _pieces(self, lane: Lane, slots: int) -> int:

@@ -57,7 +57,7 @@ class LaneStatus(Struct, frozen=True, kw_only=True):
     share_rate: float
     effective_rate: float
     level: float
-    """Share of the contract that it uses after complaints."""
+    """Share of the contract that it uses after complaints and slow starts."""
     tokens: int
     limit_rate: float | None
     """What somebody has asked for; 0 is a pause."""

@@ -76,6 +76,7 @@ class Lease:
         "_short",
         "_ttl_s",
         "_until",
+        "_urgent",
         "_wanted",
         "_watched",
         "_watched_generation",
@@ -104,6 +105,7 @@ class Lease:
         self._watched_generation = inf
         self._watched: dict[str, tuple[int, float]] = {}
         self._wanted = self._short = self._granted = 0
+        self._urgent = False
         self._measured = -inf
         self._demands = (0, 0)
 
@@ -141,12 +143,14 @@ class Lease:
             self._short = n - granted
         return granted
 
-    def want(self, n: int) -> None:
+    def want(self, n: int, *, urgent: bool = False) -> None:
         """Say how many tokens could be used now beyond those granted; stands until it is said again.
 
-        Needed where `take` does not show it, as in a chain, which never asks for more than there is.
+        Needed where `take` does not show it, as in a chain, which never asks for more than there is. Where processes take turns,
+        whoever has something `urgent` among it goes first.
         """
         self._wanted = n
+        self._urgent = urgent
 
     def wait(self, now: float, n: int = 1) -> float:
         """Seconds from `now` after which to ask again: when `n` tokens are there (or `burst`), but never more than a slice.
@@ -208,11 +212,8 @@ class Lease:
         self._owes = False
         patience = self._ttl_s + self._margin_s
         # Long enough to have got what was waited for: the whole burst, at the whole rate, twice.
-        turn = (
-            max(_TURN_S, 2 * self._contract_burst * _UNITS_PER_TOKEN / self._contract_rate)
-            if self._contract_rate
-            else inf
-        )
+        filled = 2 * self._contract_burst * _UNITS_PER_TOKEN / self._contract_rate if self._contract_rate else inf
+        seated = now - self._seated
         still = [
             value
             for holder, (beat, since) in self._watched.items()
@@ -231,7 +232,9 @@ class Lease:
             self._contract_rate,
             self._contract_burst,
             max(self._demands),
-            now - self._seated > turn,
+            self._urgent,
+            seated > filled,
+            seated > max(_TURN_S, filled),
             still,
         ]
 

@@ -4,22 +4,26 @@
 # {beat, generation, rate, burst, {holder, beat of each other row}}.
 #
 # State of a lease: `run` and `generation` (which life of the store), `open` (whether shares may grow), `turns` (how often a
-# process got its first part of the burst), `rows` by holder: what it uses or may use (`rate`, `burst`), the contract that it
-# knows (`limit`, `most`), its `demand`, when it had its last `turn` and whether it was `served` in it.
+# process got its first part of the burst), `hurried` (how many of the last turns came early), `rows` by holder: what it uses or
+# may use (`rate`, `burst`), the contract that it knows (`limit`, `most`), its `demand` and whether any of it is `urgent`, when it
+# had its last `turn`, and whether it has got in it what it waited for (`fed`) and has had all of it (`served`).
 #
 # The key lives for a day after the last call. Should it go sooner, that is a store which has lost its memory.
 LEASE_SCRIPT = """
 local a = cmsgpack.unpack(ARGV[1])
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 
-local function rank(row)
-  if row.demand == 0 then return row.burst > 0 and 4 or 5 end
-  if row.burst == 0 then return 2 end
-  return row.served and 3 or 1
+-- What is urgent ends the turn of what is not, as soon as that has got something. It waits for its turn like others right after
+-- one of its own, and after several such in a row: nobody starves.
+local function rank(row, rested)
+  if row.demand == 0 then return row.burst > 0 and 5 or 6 end
+  if row.burst == 0 then return row.urgent and row.turn <= rested and 1 or 3 end
+  if row.served then return 4 end
+  return row.fed and not row.urgent and 2 or 0
 end
 
-local function before(x, y)
-  local rank_x, rank_y = rank(x), rank(y)
+local function before(x, y, rested)
+  local rank_x, rank_y = rank(x, rested), rank(y, rested)
   if rank_x ~= rank_y then return rank_x < rank_y end
   if x.turn ~= y.turn then return x.turn < y.turn end
   return x.holder < y.holder
@@ -27,11 +31,11 @@ end
 
 -- What of the contract should be mine: as much as I demand, or as much as everybody who demands more than that, and an equal
 -- part of what nobody demands. A fiftieth is kept ready for those who are idle, so that their first message need not wait.
-local function fair(rows, mine, rate, burst)
+local function fair(rows, mine, rate, burst, rested)
   local seated = {}
   for _, row in pairs(rows) do seated[#seated + 1] = row end
   if burst < #seated then  -- not even one token for each: whoever has work takes turns
-    table.sort(seated, before)
+    table.sort(seated, function(x, y) return before(x, y, rested) end)
     for i = #seated, burst + 1, -1 do
       if seated[i] == mine then return 0, 0 end
       seated[i] = nil
@@ -65,7 +69,9 @@ local function grown(uses, target, free)
   return uses + math.max(0, math.min(target - uses, free))
 end
 
-local function serve(name, holder, beat, generation, watched, leaving, uses_rate, uses_burst, limit, most, demand, served, still)
+local function serve(
+  name, holder, beat, generation, watched, leaving, uses_rate, uses_burst, limit, most, demand, urgent, fed, served, still
+)
   local key = a[1] .. 'lease:' .. name
   local packed = redis.call('GET', key)
   local state = packed and cmsgpack.unpack(packed)
@@ -106,7 +112,7 @@ local function serve(name, holder, beat, generation, watched, leaving, uses_rate
     row = row or {holder = holder, turn = 0}
     rows[holder] = row
     row.beat, row.rate, row.burst, row.limit, row.most = beat, uses_rate, uses_burst, limit, most
-    row.demand, row.served = demand, served
+    row.demand, row.urgent, row.fed, row.served = demand, urgent, fed, served
 
     for _, other in pairs(rows) do
       limit, most = math.min(limit, other.limit), math.min(most, other.most)
@@ -116,14 +122,17 @@ local function serve(name, holder, beat, generation, watched, leaving, uses_rate
       free_rate, free_burst = free_rate - other.rate, free_burst - other.burst
     end
     rate, burst = math.min(row.rate, limit), math.min(row.burst, most)
+    local hurried = state.hurried or 0
+    local rested = hurried < 8 and state.turns - most or -1  -- whose last turn was not after this may hurry
     if state.open and limit > 0 then
-      rate, burst = fair(rows, row, limit, most)
+      rate, burst = fair(rows, row, limit, most, rested)
     end
     -- A lower share is what it still uses until it says otherwise.
     row.rate = grown(row.rate, rate, free_rate)
     row.burst = grown(row.burst, burst, free_burst)
     rate, burst = math.min(rate, row.rate), math.min(burst, row.burst)
     if uses_burst == 0 and burst > 0 then
+      state.hurried = urgent and row.turn <= rested and hurried + 1 or 0
       state.turns = state.turns + 1
       row.turn = state.turns
     end

@@ -78,6 +78,8 @@ def _state(shares: Sequence[LaneStatus], slots: Sequence[SlotStatus]) -> str:
     limits = [share.limit_rate for share in shares if share.limit_rate]
     if limits:
         said.append(f"limited to {min(limits):g}/s")
+    if (level := min(share.level for share in shares)) < 1:
+        said.append(f"gives way, at {100 * level:.0f} %")
     if reasons := [slot.reason for slot in slots if not slot.up]:
         said.append(f"{len(reasons)} of {len(slots)} binds down ({reasons[0]})")
     if not slots:

@@ -81,6 +81,7 @@ def test_caps_are_told_in_words() -> None:
 def test_a_sound_configuration_has_no_warnings() -> None:
     """Nothing is said that needs no look."""
     assert warnings_of(QUIET) == []
+    assert warnings_of(QUIET + "binds = 5") == []
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_a_sound_configuration_has_no_warnings() -> None:
         (QUIET.replace("replication = 3", ""), "kafka.replication"),
         (QUIET.replace("rate = 100", "rate = 0"), "lanes.claro.rate"),
         (QUIET.replace("rate = 100", "rate = 300"), "lanes.claro.window"),
+        (QUIET.replace("rate = 100", "rate = 20") + "binds = 2", "lanes.claro.burst"),
         (QUIET + "tls = true\ntls_verify = false", "lanes.claro.tls_verify"),
         (QUIET + '[[routes]]\nlane = "claro"\nprefix = "+57"', "routes[1]"),
         (QUIET + LANE.replace("claro", "spare").replace("recado", "other"), "lanes.spare"),
@@ -273,6 +275,7 @@ def test_a_sound_configuration_over_http_has_no_warnings() -> None:
         (over_http(hooks=HOOKS.replace("https", "http")), "webhooks.public_url"),
         (over_http(SINCH, hooks="[webhooks]\nport = 8080\n"), "lanes.sn.sinch.callback_url"),
         (over_http(SINCH.replace('callback_secret_env = "PW"', "")), "lanes.sn.sinch.callback_secret"),
+        (over_http(SINCH, keys="slots = 2"), "lanes.sn.burst"),
         (over_http(keys="rate = 0"), "lanes.wa.rate"),
         (over_http(keys="rate = 81"), "lanes.wa.concurrency"),
         (over_http(more="[portfolios.p]\n[portfolios.q]\n"), "portfolios.q"),

@@ -93,6 +93,8 @@ DOWN = SlotStatus(slot=1, up=False, reason="connect: refused", window=10, in_fli
     [
         ({"limit_rate": 0.0}, "paused"),
         ({"limit_rate": 20.0}, "limited to 20/s"),
+        ({"level": 0.0, "effective_rate": 0.0}, "gives way, at 0 %"),
+        ({"level": 0.5, "limit_rate": 20.0}, "limited to 20/s, gives way, at 50 %"),
         ({"stopped": "ESME_RINVPASWD", "down": True}, "stopped by ESME_RINVPASWD, down"),
         ({"slots": (*a_lane().slots, DOWN)}, "1 of 2 binds down (connect: refused)"),
         ({"slots": ()}, "nobody has its slots"),

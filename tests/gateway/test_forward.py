@@ -330,6 +330,19 @@ def test_the_lease_is_told_what_else_could_be_written() -> None:
     assert one.lanes["andina"].lease._wanted == 25
 
 
+def test_the_lease_is_told_when_passwords_wait() -> None:
+    """Where processes take turns for its tokens, this one comes first; not for what is less urgent, nor for what it can write."""
+    one = Line(alone(rate=100, burst=5, window=50))
+    lease = one.lanes["andina"].lease
+    put(one.queue("andina", "bulk"), *messages(30))
+    put(one.queue("andina", "otp"), *messages(5))
+    one.choose()
+    assert not lease._urgent
+    put(one.queue("andina", "otp"), *messages(11)[5:])
+    one.choose()
+    assert lease._urgent
+
+
 def test_whoever_lacks_tokens_is_told_when_there_are_more() -> None:
     """Soon; and nobody is woken for what needs no tokens."""
     one = Line(alone(rate=100, burst=5, window=50))

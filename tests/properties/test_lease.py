@@ -224,6 +224,11 @@ class LeaseMachine(RuleBasedStateMachine):
         self.account.grant(granted, self.using()[1] if self.changes else 0)
 
     @precondition(lambda self: self.processes)
+    @rule(which=st.integers(0, 3), n=st.sampled_from([0, 10]), urgent=st.booleans())
+    def want(self, which, n, urgent):
+        self.pick(which).lease.want(n, urgent=urgent)
+
+    @precondition(lambda self: self.processes)
     @rule(which=st.integers(0, 3))
     def send(self, which):
         """See `begin`."""

@@ -55,6 +55,20 @@ class Cluster:
                 granted[lease] += lease.take(10_000, self.now)
         return granted
 
+    def finely(self, seconds: float) -> dict[Lease, int]:
+        """Let time pass in fiftieths of a second, and give what was granted to all, one token at a time."""
+        granted = dict.fromkeys(self.leases, 0)
+        for step in range(round(seconds * 50)):
+            self.now += 0.02
+            if step % 5 == 0:
+                for lease in self.leases:
+                    self.call(lease)
+                    if lease.owes:
+                        self.call(lease)
+            for lease in self.leases:
+                granted[lease] += lease.take(1, self.now)
+        return granted
+
     def settled(self, *leases: Lease) -> None:
         """Let the generation open, and the shares become what they should be while nobody does anything."""
         self.slices(40)
@@ -209,19 +223,39 @@ def test_three_processes_with_a_burst_for_fewer_take_turns(cluster, rate, burst,
     cluster.settled()
     for lease in cluster.leases:
         lease.want(1000)
-    granted: dict[Lease, int] = dict.fromkeys(cluster.leases, 0)
-    for step in range(seconds * 50):
-        cluster.now += 0.02
-        if step % 5 == 0:
-            for lease in cluster.leases:
-                cluster.call(lease)
-                if lease.owes:
-                    cluster.call(lease)
-        for lease in cluster.leases:
-            granted[lease] += lease.take(1, cluster.now)
+    granted = cluster.finely(seconds)
     least = rate * seconds / 3 * 0.6
     assert min(granted.values()) >= least
     assert sum(granted.values()) <= rate * seconds + burst
+
+
+@pytest.mark.parametrize(("rate", "burst", "longest_s"), [(20, 1, 0.5), (100, 5, 0.5), (2, 1, 2.5)])
+def test_who_has_something_urgent_does_not_wait_for_his_turn(cluster, rate, burst, longest_s):
+    """Some slices instead of seconds; where a token takes half of one, until the others have got theirs."""
+    for _ in range(8):
+        cluster.join(rate, burst)
+    cluster.settled()
+    for lease in cluster.leases:
+        lease.want(1000)
+    cluster.finely(20)
+    for lease in cluster.leases:
+        lease.want(1000, urgent=True)
+        assert cluster.finely(longest_s)[lease]
+        lease.want(1000)
+        cluster.finely(10)
+
+
+@pytest.mark.parametrize(("rate", "burst", "busy"), [(20, 1, 1), (20, 2, 2), (20, 2, 3), (2, 1, 1)])
+def test_what_is_urgent_without_end_leaves_the_others_something(cluster, rate, burst, busy):
+    """Each gets turns in which it can use a token, and most of the contract is used."""
+    for _ in range(busy + 2):
+        cluster.join(rate, burst)
+    cluster.settled()
+    for lease in cluster.leases:
+        lease.want(1000, urgent=lease in cluster.leases[:busy])
+    granted = cluster.finely(120)
+    assert min(granted.values()) >= 0.01 * rate * 120
+    assert 0.7 * rate * 120 <= sum(granted.values()) <= rate * 120 + burst
 
 
 def test_the_burst_goes_to_who_has_work(cluster):
