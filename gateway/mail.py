@@ -17,6 +17,7 @@ from email.message import EmailMessage
 from email.policy import SMTP as WIRE
 from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
+from functools import cached_property
 from typing import Annotated, Literal
 
 import aiosmtplib
@@ -58,7 +59,7 @@ _POLICY = WIRE.clone(cte_type="7bit")
 Seconds = Annotated[float, Meta(gt=0, le=3600, description="seconds, above 0 and at most 3600")]
 
 
-class MailSettings(Struct, frozen=True, kw_only=True):
+class MailSettings(Struct, frozen=True, kw_only=True, dict=True):
     """One account at one server that relays mail."""
 
     host: Annotated[str, Meta(min_length=1, description="a host name, as in the server's certificate")]
@@ -89,6 +90,11 @@ class MailSettings(Struct, frozen=True, kw_only=True):
             _unsubscribe(self.unsubscribe)
         except Malformed as exc:
             raise Contradiction("unsubscribe", exc.what, exc.remedy) from exc
+
+    @cached_property
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Whom to trust: read once for all connections of the lane, which takes some 20 ms; None without TLS."""
+        return None if self.tls == "off" else ssl.create_default_context(cafile=self.ca_file)
 
 
 class _Content(Struct, forbid_unknown_fields=True):
@@ -244,7 +250,7 @@ class MailSender:
     def __init__(self, settings: MailSettings) -> None:
         self._settings = settings
         self._composer = Composer(settings)
-        self._context = None if settings.tls == "off" else ssl.create_default_context(cafile=settings.ca_file)
+        self._context = settings.tls_context
         self._client: aiosmtplib.SMTP | None = None
         self._lock = asyncio.Lock()
         self.written = False

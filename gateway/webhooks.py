@@ -1,6 +1,7 @@
 """Where providers over HTTP call us: a callback is answered when what it says is in Kafka, or not with 200.
 
 Whatever goes wrong, the provider is told to come again, and what it says twice is known: so nothing has to be done by halves.
+For how long it comes again is the provider's: Meta does for days, Twilio for 15 seconds.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class Webhooks:
         self._shared = shared
         lanes = list(served)
         self._at = {settings.path(each.lane): each for each in lanes}
+        self._below = {path: each for path, each in self._at.items() if getattr(each.provider, "secret_path", False)}
         self._of_number = {(each.account, each.number): each for each in lanes if each.number}
         self._octets = 0
         self._requests = 0
@@ -139,7 +141,7 @@ class Webhooks:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
-        served = self._at.get(path)
+        served = self._at.get(path) or self._below.get(path.rpartition("/")[0])
         lane = served.lane if served else ""
         self._requests += 1
         try:

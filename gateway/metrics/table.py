@@ -109,7 +109,11 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         _gauge(
             "recado_lane_effective_rate", "The same after throttling, slow starts, limits by hand and stops.", "lane"
         ),
-        _gauge("recado_lane_level", "Share of its contract that the lane uses after complaints and slow starts, from 0 to 1.", "lane"),
+        _gauge(
+            "recado_lane_level",
+            "Share of its contract that the lane uses after complaints and slow starts, from 0 to 1.",
+            "lane",
+        ),
         _gauge("recado_lane_tokens", "Parts that could be written at once.", "lane"),
         _gauge("recado_lane_limit_rate", "Parts per second that somebody has asked for; absent without.", "lane"),
         _gauge("recado_lane_paused", "Is the lane paused, by somebody or by a contract of 0?", "lane"),
@@ -144,7 +148,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         _gauge("recado_bind_up", "Can the slot send?", "lane", "slot"),
         _gauge(
             "recado_bind_down",
-            "1 while it cannot, with the reason: connect, tls, dns, credentials, already_bound, lost, unbound …",
+            "1 while it cannot, with the reason: connect, tls, dns, credentials, already_bound, lost, unbound, silent …",
             *("lane", "slot", "reason"),
         ),
         _counter(

@@ -179,7 +179,8 @@ class Unsigned(GatewayError):
 class Provider(Protocol):
     """What `gateway/providers/*.py` implement; one instance serves one lane and holds its settings and secrets.
 
-    Where callbacks may carry our reference and not the id that `read` returned, an attribute `by_reference` says so.
+    Where callbacks may carry our reference and not the id that `read` returned, an attribute `by_reference` says so. Where
+    a callback is proved by the last segment of its path, below the lane's own, an attribute `secret_path` does.
     """
 
     idempotent: bool

@@ -38,6 +38,7 @@ class Generic:
         self._tokens = tokens
         self._callbacks = callbacks
         status = vendor.callback.status if vendor.callback else None
+        self.secret_path = vendor.callback is not None and vendor.callback.proof.kind == "path"
         self._by_own_id = status is not None and not status.reference
         # Where an answer is counted a message has several results, and so several ids.
         self.by_reference = status is not None and bool(status.reference and (not status.id or vendor.reply.count))
@@ -48,7 +49,7 @@ class Generic:
 
     def prepare(self, message: Message) -> None:
         """Build a request of this message alone and forget it; raises `Unsendable`."""
-        self._requests.build((message,), "", 0.0)
+        self._requests.build((message,), "token", 0.0)  # as if there were one: a URL carries none that is empty
 
     def own_id(self, message: Message) -> str:
         """Return our id of a message, where callbacks carry it and no reference beside it."""

@@ -199,7 +199,8 @@ class Statuses:
 
     def __init__(self, compiler: Compiler, shape: StatusShape, where: str) -> None:
         self._when = compile_conditions(compiler, shape.when, f"{where}.when")
-        self._word = compiler.place(shape.status, f"{where}.status")
+        places = (shape.status,) if isinstance(shape.status, str) else shape.status
+        self._places = [compiler.place(place, f"{where}.status") for place in places]
         self._words = shape.statuses
         self._id = compiler.place(shape.id, f"{where}.id")
         self._reference = compiler.place(shape.reference, f"{where}.reference")
@@ -222,14 +223,14 @@ class Statuses:
 
     def fits(self, element: Document) -> bool:
         """Say whether an element is about what became of a message."""
-        return text_in(self._word, element) != "" and all(test(element) for test in self._when)
+        return any(text_in(place, element) for place in self._places) and all(test(element) for test in self._when)
 
     def read(self, element: Document, reading: Reading) -> None:
         """Add what an element says."""
-        word = text_in(self._word, element)
-        status = self._words.get(word)
+        words = [word for place in self._places if (word := text_in(place, element))]
+        status = next((self._words[word] for word in words if word in self._words), None)
         if status is None:
-            reading.unknown.append(f"status:{word}")
+            reading.unknown.append(f"status:{words[0]}")
             return
         reading.statuses.append(
             Status(

@@ -171,6 +171,7 @@ class StatusShape(Struct, frozen=True, kw_only=True):
     """How a status of a message is read out of one element of a callback."""
 
     status: Place
+    """Of several places the first counts whose word stands in `statuses`."""
     statuses: Annotated[Mapping[str, EventStatus], Meta(min_length=1, description='the provider\'s word = "<status>"')]
     otherwise: Disposition
     """For a failure that no rule names."""

@@ -78,7 +78,7 @@ def _waiter(compiler: Compiler, wait: Wait, where: str) -> Callable[[Document], 
     def read(document: Document) -> float | None:
         found = search(text_in(path, document))
         try:
-            return float(found[1]) * wait.unit_s if found else None
+            return min(replies.MOST_S, max(0.0, float(found[1]) * wait.unit_s)) if found else None
         except (TypeError, ValueError):  # a group that took no part, or no number
             return None
 

@@ -20,7 +20,17 @@ from gateway.errors import Disposition
 from gateway.http_lane_config import HttpSettings
 from gateway.inbox import Inbox
 from gateway.model import Message
-from gateway.providers.contract import PUT_BACK, Directory, Failure, Provider, Reply, Result, Scope, Unsendable
+from gateway.providers.contract import (
+    PUT_BACK,
+    Directory,
+    Failure,
+    Provider,
+    Reply,
+    Result,
+    Scope,
+    Unsendable,
+    storable,
+)
 from gateway.providers.http_answer import HttpAnswer, Refusal
 from gateway.providers.http_client import BadURL, HttpClient, NoAnswer, NotSent
 from gateway.providers.http_grant import Grants, backoff
@@ -34,6 +44,9 @@ _WRONG_NUMBER = (Disposition.REROUTE, Scope.RECIPIENT)
 _GATHER_S = 0.01
 """The most that an answer waits for others. A turn of the dispatcher costs as much for one as for ten, and a request takes far
 longer; but no answer waits once half of what was under way is answered, so the last one never does."""
+_SILENCES = 5
+"""Requests in a row of which nobody knows what became, after which a port asks one at a time. Of a provider that fails now and
+then so many are rare; of one that is away they are what it costs, besides those that were under way."""
 
 
 class HttpLane:
@@ -56,7 +69,8 @@ class HttpLane:
 class HttpPort:
     """See the module. `start` once, `close` once.
 
-    While its provider cannot be reached it is down: it takes nothing, and looks with growing pauses whether that is over.
+    While its provider cannot be reached it is down: it takes nothing, and looks with growing pauses whether that is over. So it
+    is when the answers say nothing; but that is over when one does, and for this it takes a message after each pause.
     """
 
     def __init__(self, shared: HttpLane, inbox: Inbox, on_bound: Callable[[], None]) -> None:
@@ -81,6 +95,9 @@ class HttpPort:
         self._empty = asyncio.Event()
         self._recovery: asyncio.Task[None] | None = None
         self._failures = 0  # to connect, since there was an answer
+        self._silences = 0  # requests in a row of which nobody knows what became
+        self._silence = ""  # why it rests, while it does
+        self._resting: asyncio.TimerHandle | None = None
         self._down = "not started yet"
         self.in_flight = 0
         """Messages taken and not answered."""
@@ -88,17 +105,19 @@ class HttpPort:
     @property
     def room(self) -> int:
         """Messages that `submit` takes now."""
-        return max(0, self._window - self.in_flight) if self.bound else 0
+        window = self._window if self._silences < _SILENCES else 1
+        return max(0, window - self.in_flight) if self.bound else 0
 
     @property
     def bound(self) -> bool:
-        return self._open and self._recovery is None and (not self._grants.needed or bool(self._grants.token))
+        reachable = self._open and self._recovery is None and self._resting is None
+        return reachable and (not self._grants.needed or bool(self._grants.token))
 
     @property
     def down_reason(self) -> str:
         if self.bound:
             return ""
-        return self._down or self._grants.reason
+        return self._down or self._silence or self._grants.reason
 
     def abort(self) -> None:
         """Nothing: nobody counts the connections of a lane like this."""
@@ -133,6 +152,7 @@ class HttpPort:
         """
         self._open = False
         self._down = "closed"
+        self._rested()
         self._put_back()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
@@ -171,7 +191,7 @@ class HttpPort:
         """See messages through: every one of them is answered or in doubt when this returns, and none when it raises."""
         messages = [message for message, _ in taken]
         try:
-            results = await self._ask(messages)
+            results = await self._granted(messages)
         except Unsendable as error:
             self._sift(taken, error)
         except NotSent as error:
@@ -186,25 +206,6 @@ class HttpPort:
             self._in_doubt(taken)
         else:
             self._settle(taken, results)
-
-    async def _ask(self, messages: list[Message]) -> Sequence[Result]:
-        """Make the request for messages and read its answer.
-
-        Without an answer it is made once more where the same reference cannot reach the person twice: mostly a connection was
-        closed under it. An answer to that one is about the first as well only if it says "accepted". What is still in doubt
-        then is tried again in its time.
-        """
-        provider = self._provider
-        try:
-            return await self._granted(messages)
-        except NoAnswer:
-            if not provider.idempotent:
-                raise
-        try:
-            results = await self._granted(messages)
-        except (NotSent, Unsendable) as error:
-            raise NoAnswer("twice") from error
-        return [_NO_ANSWER if isinstance(result, Failure) else result for result in results]
 
     async def _granted(self, messages: list[Message]) -> Sequence[Result]:
         """Make a request with the lane's grant, if it has one; a 401 was not accepted, and asks for a new one."""
@@ -253,9 +254,12 @@ class HttpPort:
         return [taken for taken, known in said if known]
 
     def _told(self) -> None:
-        """Look again at those about whom the provider was asked."""
+        """Look again at those about whom the provider was asked. Who may be written to comes again at the lane's rate.
+
+        The tokens of all of them were taken while nobody knew: together they would be more than the contract has in a second.
+        """
         unsure, self._unsure = self._unsure, []
-        self._line_up(self._reached(unsure))
+        self._refuse(self._reached(unsure)[::-1], PUT_BACK)
 
     def _line_up(self, messages: list[Taken]) -> None:
         """Let messages wait in the company that they may share a request with, and wake who makes the requests."""
@@ -286,16 +290,23 @@ class HttpPort:
             log.critical("results do not match their messages lane=%s", self.lane)
             self._in_doubt(taken)
             return
+        unknown: list[Failure] = []
         for (message, context), result in zip(taken, results, strict=True):
             if not isinstance(result, Failure):
                 self._answer(HttpAnswer(context, result.id))
             elif result.disposition is Disposition.UNKNOWN:
                 self._doubt(context, result)
+                unknown.append(result)
             else:
                 if self._reach is not None and (result.disposition, result.scope) == _WRONG_NUMBER:
                     self._reach.refused(message.to)
                 self._answer(HttpAnswer(context, "", result))
         self._landed(len(taken))
+        if len(unknown) == len(taken):
+            self._fall_silent(unknown[0])
+        else:
+            self._silences = 0
+            self._rested()
 
     def _refuse(self, taken: Sequence[Taken], failure: Failure) -> None:
         for _, context in taken:
@@ -306,6 +317,7 @@ class HttpPort:
         for _, context in taken:
             self._doubt(context, _NO_ANSWER)
         self._landed(len(taken))
+        self._fall_silent(_NO_ANSWER)
 
     def _doubt(self, context: Any, why: Failure) -> None:
         """Nobody knows what became of a message: its class decides.
@@ -383,6 +395,28 @@ class HttpPort:
         self._down = ""
         self._recovery = None
         self._up()
+
+    def _fall_silent(self, why: Failure) -> None:
+        """Note a request of which nobody knows what became; after some in a row, rest for a while, and each time for longer."""
+        if not self._open or self._resting is not None:
+            return
+        self._silences += 1
+        if self._silences < _SILENCES:
+            return
+        settings = self._settings
+        delay = settings.reconnect_min_s + backoff(settings, self._silences - _SILENCES + 1)
+        code = storable(why).code
+        self._silence = f"silent: {code}"
+        self._resting = asyncio.get_running_loop().call_later(delay, self._rested)
+        self._put_back()
+        log.warning("answers say nothing lane=%s code=%s retry_in_s=%.2f", self.lane, code, delay)
+
+    def _rested(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+            self._silence = ""
+            self._inbox.wake.set()
 
     def _up(self) -> None:
         if self.bound:

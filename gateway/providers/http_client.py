@@ -190,7 +190,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"tls: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "dns: the name is not found"
+        return f"dns: {error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"connect: {error.os_error}"
     return "connect: timeout"

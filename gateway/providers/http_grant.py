@@ -18,6 +18,8 @@ log = logging.getLogger("gateway.http")
 
 _RENEW_AT = 0.8
 """Of a grant's life: what is left is for a server that is away for a while."""
+_LOOK_S = 5.0
+"""How often it is seen whether the grant has ended after all: when is the wall clock's to say, and that may be set."""
 
 
 def backoff(settings: HttpSettings, failures: int) -> float:
@@ -109,9 +111,17 @@ class Grants:
                     "no grant lane=%s code=%s retry_in_s=%.2f",
                     *(self._lane, self._failure.code, delay),
                 )
+            await self._rest(delay)
+
+    async def _rest(self, delay: float) -> None:
+        """Return after so long, or as soon as a grant is wanted or has ended."""
+        end = time.monotonic() + delay
+        while not self._wanted.is_set() and (left := end - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
+                async with asyncio.timeout(min(left, _LOOK_S)):
                     await self._wanted.wait()
+            if self._failure is None and not self.token:
+                return
 
     async def _ask(self) -> Failure | None:
         """Ask for a grant, once. No message is at stake: whatever went wrong, it can be asked again."""

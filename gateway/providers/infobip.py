@@ -65,6 +65,8 @@ _ACCEPTED = frozenset((1, 3))
 # The id is ours and of one attempt: a duplicate is that attempt, which they have.
 _DUPLICATE = "REJECTED_DUPLICATE_MESSAGE_ID"
 
+# Of the group of what is delivered, and not final: "a further DLR may follow" (Infobip, "Message status codes").
+_AT_THE_OPERATOR = "DELIVERED_TO_OPERATOR"
 _STATUSES: Mapping[int, EventStatus] = {
     1: EventStatus.SUBMITTED,
     2: EventStatus.FAILED,
@@ -235,6 +237,8 @@ def _report(reading: Reading, result: _Result, state: _State) -> None:
     if status is None:
         reading.unknown.append(f"group:{state.group_id}")
         return
+    if state.name == _AT_THE_OPERATOR:
+        status = EventStatus.SUBMITTED
     why = _why(state, result.error) if status in (EventStatus.FAILED, EventStatus.EXPIRED) else None
     reading.statuses.append(
         Status(

@@ -44,7 +44,8 @@ _STATUSES: Mapping[int, Rule] = {
 }
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
-_MOST_S = 3600.0
+MOST_S = 3600.0
+"""The most that is waited because an answer says so: then it may say so again."""
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def wait(reply: Reply) -> float | None:
-    """Return how many seconds an answer asks to wait, an hour at the most: then it may say so again.
+    """Return how many seconds an answer asks to wait, at most `MOST_S`.
 
     An HTTP-date is measured against the answer's own `Date`: both are of the server's clock, whatever ours says.
     """
@@ -78,7 +79,7 @@ def wait(reply: Reply) -> float | None:
     if date is None and not _SECONDS.fullmatch(value.strip()):
         return None
     seconds = retry_after(value, date or 0.0)
-    return None if seconds is None else min(seconds, _MOST_S)
+    return None if seconds is None else min(seconds, MOST_S)
 
 
 def failure(rules: Rules, reply: Reply, code: str, text: str = "") -> Failure:

@@ -57,16 +57,22 @@ def post_json(url: str, headers: Headers, value: object) -> Call:
 def stable_id(message: Message, *, once: bool = False) -> str:
     """Return a UUID for one attempt at a message, the same in every process, for providers that take ours.
 
-    With `once` it is the same for every attempt: for providers that ignore what they have had under the same id.
+    With `once` it is the same for every attempt at one step of the message's plan: for providers that ignore what they have
+    had under the same id.
 
     RFC 9562 §5.5, over `reference_of`: 36 characters whatever the publisher's ids look like.
     """
     # What uuid.uuid5 does, at a quarter of its cost.
     digest = _NAMESPACE.copy()
-    name = f"{message.tenant}/{message.message_id}" if once else reference_of(message)
-    digest.update(name.encode())
+    digest.update((_step_of(message) if once else reference_of(message)).encode())
     d = digest.hexdigest()
     return f"{d[:8]}-{d[8:12]}-5{d[13:16]}-{'89ab'[int(d[16], 16) & 3]}{d[17:20]}-{d[20:32]}"
+
+
+def _step_of(message: Message) -> str:
+    name = f"{message.tenant}/{message.message_id}"
+    # No tenant has a colon.
+    return f"{message.first_attempt}:{name}" if message.first_attempt > 1 else name
 
 
 def seconds_left(message: Message, now: float, least: int, most: int) -> int | None:

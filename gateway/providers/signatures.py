@@ -33,17 +33,19 @@ def hub_sha256(secret: str, body: bytes, header: str) -> None:
     _compare("sha256=" + _mac(secret, body, "sha256").hex(), header)
 
 
-def twilio(auth_token: str, url: str, form: Iterable[tuple[str, str]], header: str) -> None:
+def twilio(auth_token: str, url: str, form: Iterable[tuple[str, str]], header: str, fragment: str = "") -> None:
     """Twilio: base64 of HMAC-SHA1 of the URL as it was called and every parameter of the form, sorted, name and value.
 
     A parameter that comes twice with the same value counts once. Twilio signs with or without the port, whatever was
-    called; both are tried.
+    called; both are tried. So is the URL with the `fragment` that it was given with: the manual has it end with the query,
+    libraries have tests in which it does not.
     """
     parameters = "".join(name + value for name, value in sorted(set(form)))
     for candidate in _with_and_without_port(url):
-        expected = _mac(auth_token, _octets(candidate + parameters), "sha1")
-        if _same(_base64(expected), header):
-            return
+        for ending in {"", fragment}:
+            expected = _mac(auth_token, _octets(candidate + ending + parameters), "sha1")
+            if _same(_base64(expected), header):
+                return
     raise Unsigned("the signature is missing or wrong")
 
 

@@ -106,6 +106,8 @@ _KEYWORDS: Mapping[str, str] = {"STOP": "opt_out", "START": "opt_in"}
 _MAX_BODY = 1600
 _MAX_TWIML = 4000
 _MAX_VALIDITY_S = 36_000
+# Of itself Twilio repeats a callback only where it could not connect ("Connection overrides"); five is the most, within 15 s.
+_OVERRIDES = "rc=5&rp=all"
 
 # An SMS that is answered with text sends that text back to the person; an empty response says nothing.
 _NO_ANSWER = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
@@ -161,9 +163,9 @@ class Twilio(Keyed):
         resource = "Calls" if self._voice else "Messages"
         self._url = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}/{resource}.json"
         self._headers = basic(settings.account_sid, settings.auth_token.reveal())
-        self._callback = settings.callback_url and settings.callback_url + (
-            "&" if "?" in settings.callback_url else "?"
-        )
+        url, _, overrides = settings.callback_url.partition("#")
+        self._callback = url and url + ("&" if "?" in url else "?")
+        self._overrides = f"#{overrides or _OVERRIDES}"
 
     def prepare(self, message: Message) -> None:
         if self._voice:
@@ -185,9 +187,8 @@ class Twilio(Keyed):
             if left is not None:
                 fields.append(("ValidityPeriod", str(left)))
         if self._callback:
-            fields.append(
-                ("StatusCallback", self._callback + urlencode((("ref", reference_of(message)),), quote_via=quote))
-            )
+            reference = urlencode((("ref", reference_of(message)),), quote_via=quote)
+            fields.append(("StatusCallback", self._callback + reference + self._overrides))
         return post_form(self._url, self._headers, fields)
 
     def read(self, messages: Sequence[Message], reply: Reply) -> list[Result]:
@@ -200,9 +201,8 @@ class Twilio(Keyed):
         return [failure(ERRORS, reply, str(answer.code), answer.message)]
 
     def verify(self, hook: Hook, now: float) -> None:
-        signatures.twilio(
-            self._settings.auth_token.reveal(), hook.url, form_of(hook), hook.headers.get("x-twilio-signature", "")
-        )
+        header = hook.headers.get("x-twilio-signature", "")
+        signatures.twilio(self._settings.auth_token.reveal(), hook.url, form_of(hook), header, self._overrides)
 
     def receive(self, hook: Hook) -> Reading:
         fields = dict(form_of(hook))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -82,6 +83,26 @@ async def test_a_mail_that_cannot_be_made_ends_and_the_next_goes(
     assert [str(each["To"]) for each in server.mails] == ["ana@example.com"]
     assert "a mail broke lane=mail error=ValueError" in caplog.text
     assert "bad@example.com" not in caplog.text
+
+
+async def test_whom_to_trust_is_read_once_for_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes so long that nothing else may go on meanwhile, and a lane has slots with many connections each."""
+    read: list[object] = []
+    create = ssl.create_default_context
+
+    def noted(**how: Any) -> ssl.SSLContext:
+        read.append(how)
+        return create(**how)
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    settings = MailSettings(host="localhost", sender="avisos@banco.example")
+    ports = [MailPort("mail", "mail", settings, HttpSettings(concurrency=8), Inbox(10), lambda: None) for _ in range(2)]
+    for port in ports:
+        port.start()
+    await asyncio.sleep(0)
+    for port in ports:
+        await port.close()
+    assert len(read) == 1
 
 
 async def test_what_breaks_after_the_mail_was_written_leaves_it_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,20 +7,25 @@ import base64
 import gzip
 import hashlib
 import hmac
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
 import pytest
+from yarl import URL
 
 from gateway.embedded import HOST, free_port
 from gateway.errors import StoreUnavailable
 from gateway.model import EventStatus, Inbound
 from gateway.providers.contract import Change
+from gateway.providers.generic import load
+from gateway.providers.generic_config import Account
 from gateway.providers.twilio import Twilio, TwilioSettings
 from gateway.simulators import notices
 from gateway.simulators.behaviour import Behaviour
@@ -143,6 +148,37 @@ async def _in_pieces(size: int) -> AsyncIterator[bytes]:
     """A body whose length nobody says beforehand."""
     for _ in range(0, size, 500):
         yield b"x" * 500
+
+
+VENDORS = Path(__file__).parents[2] / "deploy" / "providers"
+BLASTER = Account(
+    callback=f"{PUBLIC_URL}/hooks/vb",
+    settings={"url": "https://blaster.example", "campaign": "7"},
+    secrets={name: Secret(value) for name, value in (("user", "u"), ("password", "p"), ("callback", "the word/1"))},
+)
+
+
+async def test_a_secret_may_be_the_last_segment_of_the_address(stage: Stages, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a lane whose callbacks are proved so, and of no other; one guessed is refused, and nothing is logged."""
+    blaster = Served("vb", "blaster", "voice", load(VENDORS / "voice-blaster.toml", BLASTER))
+    caplog.set_level(logging.DEBUG)
+    query = "?ref=acme%2Fm-a%2F1&call=a&result=answered"
+    async with site_of(stage) as site, callbacks(site, blaster, whatsapp()) as process:
+        await process.doubted("acme/m-a/1", "a", account="blaster")
+        for path, status in (
+            ("/hooks/vb/the%20word%2F1", 200),
+            ("/hooks/vb/guess", 403),
+            ("/hooks/vb/", 403),
+            ("/hooks/vb", 403),
+            ("/hooks/vb/x/the%20word%2F1", 404),
+            ("/hooks/wa/the%20word%2F1", 404),
+        ):
+            url = URL(process.url + path + query, encoded=True)
+            async with process.session.get(url) as response:
+                assert response.status == status, path
+        assert process.server.counts == {("vb", "taken"): 1, ("vb", "unsigned"): 3, ("", "no-such-path"): 2}
+        await site.tally.until_ended(["m-a"])
+    assert not any("word" in record.getMessage() for record in caplog.records)
 
 
 async def test_a_body_that_is_cut_off_or_never_ends_leaves_nothing_behind(stage: Stages) -> None:

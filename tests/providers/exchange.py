@@ -19,7 +19,7 @@ from gateway.errors import Disposition
 from gateway.http_lane_config import HttpSettings
 from gateway.inbox import Inbox
 from gateway.model import Message
-from gateway.providers.contract import Accepted, Call, Failure, Provider, Reply, Result
+from gateway.providers.contract import PUT_BACK, Accepted, Call, Failure, Provider, Reply, Result
 from gateway.providers.http import HttpLane, HttpPort
 from gateway.providers.http_answer import HttpAnswer
 from gateway.providers.http_client import NoAnswer, NotSent
@@ -110,7 +110,13 @@ async def _carry(provider: Provider, client: Scripted, messages: Sequence[Messag
                 await inbox.wake.wait()
                 inbox.wake.clear()
             port.submit([(message, place) for place, message in enumerate(messages)])
-            return await _outcomes(inbox, len(messages))
+            outcomes = await _outcomes(inbox, len(messages))
+            # As the dispatcher does with what was handed back: about whom it goes to was asked meanwhile.
+            if lane.reach is not None and PUT_BACK in outcomes and port.bound:
+                inbox.answers = []
+                port.submit([(message, place) for place, message in enumerate(messages)])
+                outcomes = await _outcomes(inbox, len(messages))
+            return outcomes
     finally:
         await port.close()
 

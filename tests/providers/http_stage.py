@@ -224,6 +224,8 @@ class Stage:
         self.shared = HttpLane("lane", "account", provider, how, slots)
         self.inbox = Inbox(100)
         self.ups = 0
+        self.messages: dict[str, Message] = {}
+        """What was submitted, by its text."""
         self.port = HttpPort(self.shared, self.inbox, self._up)
         self._answers: list[HttpAnswer] = []
         self._unanswered: list[object] = []
@@ -231,6 +233,7 @@ class Stage:
     def submit(self, *texts: str) -> None:
         """Hand over a message for each text, with the text as its context; its sender is what is in front of a colon."""
         messages = [a_message(text, number=n, sender=text.rpartition(":")[0]) for n, text in enumerate(texts)]
+        self.messages |= dict(zip(texts, messages, strict=True))
         self.port.submit(list(zip(messages, texts, strict=True)))
 
     async def results(self, count: int) -> dict[object, str]:

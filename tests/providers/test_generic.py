@@ -283,6 +283,13 @@ def test_a_credential_is_granted_and_carried() -> None:
     assert dict(provider.call([a_message()], "t", NOW).headers)["authorization"] == "Bearer t"
 
 
+def test_a_token_may_stand_in_the_url() -> None:
+    """A message is looked at before there is one."""
+    provider = lane(REQUEST.replace("/send", "/{token}/send"), JSON, REPLY, OAUTH)
+    provider.prepare(a_message())
+    assert provider.call([a_message()], "t", NOW).url == "https://api.example/t/send"
+
+
 @pytest.mark.parametrize(
     ("status", "disposition"),
     [

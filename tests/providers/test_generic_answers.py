@@ -96,6 +96,7 @@ rules = [
         ({"error": {"code": 7}}, 200, {}, Failure(Disposition.UNKNOWN, "7")),
         ({"error": {"text": "wait 250ms"}}, 503, {}, Failure(Disposition.RETRY, "http:503", "wait 250ms", 0.25)),
         ({"error": {"code": 8}}, 200, {"x-reset": "12"}, Failure(Disposition.THROTTLED, "8", after=12.0)),
+        ({"error": {"code": 9, "after": 86400}}, 200, {}, Failure(Disposition.THROTTLED, "9", after=3600.0)),
         ({"error": {"code": 9, "after": 1.5}}, 200, {}, Failure(Disposition.THROTTLED, "9", after=1.5)),
         ({"error": {"code": 9}}, 200, {"retry-after": "4"}, Failure(Disposition.THROTTLED, "9", after=4.0)),
         (
@@ -146,6 +147,7 @@ def test_an_id_of_ours_is_the_id_where_the_vendor_repeats_none() -> None:
     once = lane("idempotent = true", REQUEST, JSON_ONCE, REPLY.replace('id = "id"', 'own_id = "{reference.once}"'))
     assert once.read([a_message()], a_reply({})) == once.read([a_message(attempt=2)], a_reply({}))
     assert once.call([a_message()], "", NOW) == once.call([a_message(attempt=2)], "", NOW)
+    assert once.read([a_message()], a_reply({})) != once.read([a_message(attempt=2, first_attempt=2)], a_reply({}))
     assert once.idempotent
 
 

@@ -101,6 +101,15 @@ def test_statuses_and_messages_from_people_are_told_apart() -> None:
     assert reading.unknown == ["element"]
 
 
+def test_of_several_words_the_first_that_is_known_counts() -> None:
+    """A finer word need not be known; if none is, the finest is counted."""
+    provider = callback(WORD, STATUS.replace('"s"', '["detail", "s"]'))
+    said = [{"detail": "ok", "s": "no"}, {"detail": "new", "s": "ok"}, {"detail": "new", "s": "?"}, {"s": "?"}]
+    reading = provider.receive(a_hook(msgspec.json.encode([{"id": "a", **each} for each in said])))
+    assert [each.status for each in reading.statuses] == [EventStatus.DELIVERED, EventStatus.DELIVERED]
+    assert reading.unknown == ["status:new", "status:?"]
+
+
 def test_the_answer_is_what_the_vendor_wants_to_read() -> None:
     """A text of its own, or nothing."""
     hook = a_hook(b'{"s":"ok","id":"a"}')

@@ -91,7 +91,10 @@ def test_what_is_new_is_counted_beside_what_is_known() -> None:
     """An unknown status by its word, an element of another kind as such."""
     person = {"messageId": "m1", "from": "573001110000", "to": "24601", "text": "sí", "smsCount": 2}
     hook = test_infobip.called(
-        {"messageId": "a", "status": {"groupId": 3}}, person, {"messageId": "b", "status": {"groupId": 77}}, {"x": 1}
+        {"messageId": "a", "status": {"groupId": 3, "name": "DELIVERED_SOMEHOW"}},
+        person,
+        {"messageId": "b", "status": {"groupId": 77}},
+        {"x": 1},
     )
     reading = INFOBIP.receive(hook)
     assert [status.id for status in reading.statuses] == ["a"]
@@ -207,11 +210,14 @@ def test_a_refused_list_is_one_object(status: int, code: int, disposition: Dispo
             EventStatus.FAILED,
             Failure(Disposition.RETRY, "SoftBounce", scope=Scope.RECIPIENT),
         ),
+        ({"RecordType": "Bounce", "Type": "Transient"}, EventStatus.SUBMITTED, None),
+        ({"RecordType": "Bounce", "Type": "AutoResponder"}, EventStatus.SUBMITTED, None),
+        ({"RecordType": "Bounce", "Type": "Unsubscribe"}, EventStatus.SUBMITTED, None),
         ({"RecordType": "Bounce", "Type": "New"}, EventStatus.FAILED, Failure(Disposition.REJECTED, "New")),
     ],
 )
 def test_what_became_of_a_mail(body: dict[str, object], status: EventStatus, failure: Failure | None) -> None:
-    """Bounces are failures of their own kinds."""
+    """Bounces are failures of their own kinds, or none: what is only delayed, and what machines and people reply."""
     (read,) = POSTMARK.receive(mail_hook({"MessageID": "883953f4", **body})).statuses
     assert (read.id, read.status, read.failure) == ("883953f4", status, failure)
 

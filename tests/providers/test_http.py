@@ -173,25 +173,6 @@ async def test_a_connection_closed_while_idle_costs_nothing() -> None:
     assert server.connections == 2
 
 
-async def test_an_idempotent_provider_is_asked_once_more() -> None:
-    """The same request, under the same reference, over another connection."""
-    server = Server(accept, disconnect, accept)
-    async with staged(server, idempotent=True) as stage:
-        await stage.outcome("first")
-        assert await stage.outcome("a") == {"a": "id-a"}
-    assert server.requests[1].line == server.requests[2].line
-    assert server.requests[1].body == server.requests[2].body
-
-
-@pytest.mark.parametrize("second", [disconnect, reply(200, b'["!throttled"]'), reply(200, b'["!rejected"]')])
-async def test_asked_once_more_only_accepted_is_an_answer(second: Step) -> None:
-    """A refusal of the second request says nothing of the first: it is tried again, not now and not elsewhere."""
-    server = Server(disconnect, second)
-    async with staged(server, idempotent=True) as stage:
-        assert await stage.outcome("a") == {"a": "retry no-answer"}
-    assert len(server.requests) == 2
-
-
 @pytest.mark.parametrize(
     ("step", "said"),
     [
@@ -199,11 +180,12 @@ async def test_asked_once_more_only_accepted_is_an_answer(second: Step) -> None:
         (reply(502, b"<html>Bad Gateway</html>"), "retry http:502"),
         (reply(200, b'["!unknown"]'), "retry bad"),
         (reply(200, b'["one","too many"]'), "retry no-answer"),
+        (disconnect, "retry no-answer"),
     ],
-    ids=["garbage", "proxy", "unknown", "mismatch"],
+    ids=["garbage", "proxy", "unknown", "mismatch", "no answer"],
 )
 async def test_an_answer_that_says_nothing_is_asked_for_again_later(step: Step, said: str) -> None:
-    """Once, and then in its time: what cannot reach the person twice goes to the ladder, whatever its class says of doubt."""
+    """Not at once: what cannot reach the person twice goes to the ladder, whatever its class says of doubt."""
     server = Server(step)
     async with staged(server, idempotent=True, batch=2) as stage:
         assert await stage.outcome("a") == {"a": said}

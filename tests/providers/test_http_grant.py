@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 
+from gateway.providers import http_grant
 from tests.providers.http_stage import (
     Plain,
     Request,
@@ -88,6 +91,31 @@ async def test_a_grant_is_renewed_before_it_ends() -> None:
         assert (stage.shared.grants.token, stage.ups) == ("t2", 1)
         assert await stage.outcome("a") == {"a": "id-a"}
     assert server.requests[0].headers["authorization"] == "Bearer t2"
+
+
+async def test_a_clock_that_is_set_forward_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grant has ended by it; the task that renews it would sleep on for most of an hour."""
+    server = Server()
+    server.tokens = [granted("t1"), granted("t2")]
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic)
+    monkeypatch.setattr(http_grant, "time", clock)
+    monkeypatch.setattr(http_grant, "_LOOK_S", 0.01)
+    async with staged(server, grant=True) as stage:
+        await stage.until(lambda: stage.port.bound)
+        clock.time = lambda: time.time() + 7200
+        assert not stage.port.bound
+        await stage.until(lambda: stage.port.bound)
+        assert (stage.shared.grants.token, stage.ups) == ("t2", 2)
+
+
+async def test_a_grant_that_has_ended_when_it_comes_is_not_asked_for_at_once() -> None:
+    """A server that gives nothing else is not hammered."""
+    server = Server()
+    server.tokens = [granted("t1", 0)]
+    started = time.monotonic()
+    async with staged(server, grant=True, reconnect_min_s=0.1, reconnect_max_s=0.1) as stage:
+        await stage.until(lambda: len(server.asked) == 3)
+        assert time.monotonic() - started > 0.2 - 0.01
 
 
 async def test_slots_of_a_lane_share_its_grant() -> None:

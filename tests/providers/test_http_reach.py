@@ -34,6 +34,7 @@ from tests.providers.http_stage import (
 )
 
 UNREACHABLE = "reroute unreachable"
+HANDED_BACK = "throttled put-back"
 NOT_REACHED = Failure(Disposition.REROUTE, "404", scope=Scope.RECIPIENT)
 
 
@@ -67,7 +68,17 @@ class Telling(Plain):
 
 
 class Asking(Stage):
+    """Sends again what is handed back, as the dispatcher does."""
+
     directory: Directory
+
+    async def results(self, count: int) -> dict[object, str]:
+        said = await super().results(count)
+        back = [text for text in self.messages if said.get(text) == HANDED_BACK]
+        if not back or not self.port.bound:
+            return said
+        self.port.submit([(self.messages[text], text) for text in back])
+        return said | await self.results(len(back))
 
 
 class Office(Server):
@@ -129,9 +140,20 @@ async def test_nobody_is_written_to_who_is_not_reached() -> None:
     assert sorted(office.sent) == ["a", "c"]
 
 
+async def test_who_was_asked_about_is_written_to_at_the_lane_s_rate() -> None:
+    """The tokens of all were taken when they were submitted: what left together now would be more than the contract allows."""
+    office = Office("0001")
+    async with asking(office) as stage:
+        stage.submit("a", "b", "c")
+        said = await Stage.results(stage, 3)
+    assert list(said.items()) == [("b", UNREACHABLE), ("c", HANDED_BACK), ("a", HANDED_BACK)]
+    assert office.sent == []
+
+
 async def test_what_was_not_sent_is_apart_from_what_was_answered() -> None:
     """It made no round trip, and says nothing of how long one takes."""
     async with asking(Office("0001")) as stage:
+        await stage.outcome("a", "b", "c")
         stage.submit("a", "b", "c")
         await stage.until(lambda: not stage.port.in_flight)
         kinds = {frozenset((type(answer), answer.context) for answer in batch) for batch in stage.inbox.answers}

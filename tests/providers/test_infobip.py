@@ -180,6 +180,7 @@ def test_a_refused_request_says_why() -> None:
     ("result", "status", "failure"),
     [
         ({"status": {"groupId": 1, "name": "PENDING_ENROUTE"}}, EventStatus.SUBMITTED, None),
+        ({"status": {"groupId": 3, "name": "DELIVERED_TO_OPERATOR"}}, EventStatus.SUBMITTED, None),
         ({"status": {"groupId": 3, "name": "DELIVERED_TO_HANDSET"}}, EventStatus.DELIVERED, None),
         (
             {"status": {"groupId": 4, "name": "EXPIRED_EXPIRED"}, "error": {"groupId": 0, "name": "NO_ERROR"}},
@@ -208,7 +209,7 @@ def test_a_refused_request_says_why() -> None:
             Failure(Disposition.REJECTED, "REJECTED_DND", scope=Scope.RECIPIENT),
         ),
     ],
-    ids=["pending", "delivered", "expired", "permanent", "temporary", "rejected"],
+    ids=["pending", "at the operator", "delivered", "expired", "permanent", "temporary", "rejected"],
 )
 def test_a_report_becomes_a_status_with_the_network(
     result: dict[str, object], status: EventStatus, failure: Failure | None

@@ -357,6 +357,16 @@ def test_an_id_is_the_same_for_every_attempt() -> None:
     assert LANE.own_id(again) == LANE.own_id(MESSAGE) == ID
 
 
+def test_another_step_of_a_plan_is_another_message() -> None:
+    """Over the same agent: under the id of the first, which was accepted, it would be ignored."""
+    step = msgspec.structs.replace(MESSAGE, attempt=3, first_attempt=3)
+    again = msgspec.structs.replace(step, attempt=4)
+    assert LANE.own_id(step) == LANE.own_id(again) != ID
+    assert f"messageId={LANE.own_id(step)}&" in LANE.call([step], "t", NOW).url
+    named = msgspec.structs.replace(MESSAGE, tenant="3", message_id=f"acme/{MESSAGE.message_id}")
+    assert LANE.own_id(named) not in (ID, LANE.own_id(step))
+
+
 def test_the_handshake_is_answered_with_its_secret() -> None:
     """By the agent whose client token it shows."""
     LANE.verify(HANDSHAKE, NOW)

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.errors import Disposition
 from gateway.model import EventStatus
-from gateway.providers.contract import Accepted, Failure, Hook, Scope, Unsendable
+from gateway.providers.contract import Accepted, Failure, Hook, Scope, Unsendable, Unsigned
 from gateway.providers.twilio import ERRORS, Twilio, TwilioSettings
 from gateway.tables import Secret
 from tests.providers.suite import NOW, Case, a_hook, a_message, a_reply, with_body, with_header, without
@@ -26,9 +26,9 @@ SMS_LANE, VOICE_LANE = Twilio(SETTINGS), Twilio(VOICE_SETTINGS)
 SIGNATURE = "x-twilio-signature"
 
 
-def signed(fields: dict[str, str], ref: str = "acme/job-1:0/1") -> Hook:
+def signed(fields: dict[str, str], ref: str = "acme/job-1:0/1", fragment: str = "") -> Hook:
     url = "https://hooks.example/sms?" + urlencode({"ref": ref})
-    text = url + "".join(name + fields[name] for name in sorted(fields))
+    text = url + fragment + "".join(name + fields[name] for name in sorted(fields))
     mac = hmac.new(TOKEN.encode(), text.encode(), hashlib.sha1).digest()
     headers = {SIGNATURE: base64.b64encode(mac).decode()}
     return a_hook(urlencode(fields).encode(), headers, {"ref": ref}, url)
@@ -58,7 +58,7 @@ def _case(name: str, lane: Twilio, sid: str, hook: Hook) -> Case:
 SMS = _case("twilio sms", SMS_LANE, "SM1", DELIVERED)
 VOICE = _case("twilio voice", VOICE_LANE, "CA1", ANSWERED)
 
-REF = "https://hooks.example/sms?ref=acme%2Fjob-1%3A0%2F1"
+REF = "https://hooks.example/sms?ref=acme%2Fjob-1%3A0%2F1#rc=5&rp=all"
 AUDIO = "https://cdn.example/a.mp3?x=1&y=2"
 
 
@@ -91,7 +91,18 @@ AUDIO = "https://cdn.example/a.mp3?x=1&y=2"
                 "To": "+573001110000",
                 "From": "+12025550100",
                 "Body": "x",
-                "StatusCallback": "https://hooks.example/?lane=1&ref=acme%2Fjob-1%3A0%2F1",
+                "StatusCallback": "https://hooks.example/?lane=1&ref=acme%2Fjob-1%3A0%2F1#rc=5&rp=all",
+            },
+        ),
+        (
+            msgspec.structs.replace(SETTINGS, callback_url="https://hooks.example/#rc=2"),
+            a_message("x"),
+            "Messages",
+            {
+                "To": "+573001110000",
+                "From": "+12025550100",
+                "Body": "x",
+                "StatusCallback": "https://hooks.example/?ref=acme%2Fjob-1%3A0%2F1#rc=2",
             },
         ),
         (
@@ -136,7 +147,17 @@ AUDIO = "https://cdn.example/a.mp3?x=1&y=2"
             },
         ),
     ],
-    ids=["text", "expires", "service, late", "query in callback", "spoken", "voice and language", "named", "played"],
+    ids=[
+        "text",
+        "expires",
+        "service, late",
+        "query in callback",
+        "overrides in callback",
+        "spoken",
+        "voice and language",
+        "named",
+        "played",
+    ],
 )
 def test_a_message_becomes_a_form(settings: TwilioSettings, message: object, path: str, fields: dict[str, str]) -> None:
     """With Basic authentication, and our reference in the URL that Twilio calls back."""
@@ -292,6 +313,15 @@ def test_a_new_status_is_counted_and_not_an_error() -> None:
     assert (reading.statuses, reading.unknown) == ([], ["status:partially_delivered"])
     with pytest.raises(ValueError, match="neither"):
         SMS_LANE.receive(signed({"AccountSid": "AC01"}))
+
+
+@pytest.mark.parametrize("lane", [SMS_LANE, VOICE_LANE])
+def test_how_twilio_is_to_repeat_may_be_part_of_what_it_signs(lane: Twilio) -> None:
+    """It is behind the URL that was asked for, and not in the one that is called; another one proves nothing."""
+    fields = {"MessageSid": "SM1", "MessageStatus": "sent"}
+    lane.verify(signed(fields, fragment="#rc=5&rp=all"), NOW)
+    with pytest.raises(Unsigned):
+        lane.verify(signed(fields, fragment="#rc=4&rp=all"), NOW)
 
 
 def test_every_listed_code_says_what_to_do() -> None:

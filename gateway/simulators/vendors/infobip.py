@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.simulators.end import Answer, Post, Request, Update
-from gateway.simulators.script import Refusal
+from gateway.simulators.script import Refusal, Step
 from gateway.simulators.vendors.vendor import NoSuchPath, Result, Submitted, Vendor, digits, iso, json_post
 
 __all__ = ["Infobip"]
@@ -16,10 +16,10 @@ __all__ = ["Infobip"]
 _MAX_BATCH = 100
 _GROUPS = {1: "PENDING", 2: "UNDELIVERABLE", 3: "DELIVERED", 4: "EXPIRED", 5: "REJECTED"}
 _STATUSES = {
-    "PENDING_ENROUTE": (1, 7),
     "PENDING_ACCEPTED": (1, 26),
     "UNDELIVERABLE_REJECTED_OPERATOR": (2, 4),
     "UNDELIVERABLE_NOT_DELIVERED": (2, 9),
+    "DELIVERED_TO_OPERATOR": (3, 2),
     "DELIVERED_TO_HANDSET": (3, 5),
     "EXPIRED_EXPIRED": (4, 15),
     "REJECTED_NETWORK": (5, 6),
@@ -30,7 +30,7 @@ _STATUSES = {
     "REJECTED_SENDER": (5, 13),
     "REJECTED_DESTINATION": (5, 14),
 }
-_STATES = {"sent": "PENDING_ENROUTE", "delivered": "DELIVERED_TO_HANDSET", "read": "DELIVERED_TO_HANDSET"}
+_STATES = {"sent": "DELIVERED_TO_OPERATOR", "delivered": "DELIVERED_TO_HANDSET", "read": "DELIVERED_TO_HANDSET"}
 
 
 class _Destination(msgspec.Struct):
@@ -44,7 +44,6 @@ class _Content(msgspec.Struct):
 
 class _Delivery(msgspec.Struct, frozen=True):
     url: str = ""
-    intermediateReport: bool = False  # noqa: N815
 
 
 class _Webhooks(msgspec.Struct, frozen=True):
@@ -85,14 +84,18 @@ class Infobip(Vendor):
                     one.messageId,
                     hooks.delivery.url,
                     one.messageId,
-                    not hooks.delivery.intermediateReport,
-                    hooks.callbackData,
+                    note=hooks.callbackData,
                 )
                 for one in message.destinations
             ]
         if not found:
             raise ValueError("no destinations")
         return found
+
+    def plan(self, submitted: Submitted) -> Sequence[Step]:
+        """Operators have a message first, also one that then fails; that is told although only final reports are asked for."""
+        steps = self.script.steps()
+        return [Step(0.0, "sent"), *steps] if steps and all(step.state == "failed" for step in steps) else steps
 
     def answer(self, results: Sequence[Result]) -> Answer:
         messages = [

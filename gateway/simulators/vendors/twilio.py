@@ -131,6 +131,7 @@ class Twilio(Vendor):
         return self._signed(self.webhook_url, fields)
 
     def _signed(self, url: str, fields: dict[str, str]) -> Post:
+        url = url.partition("#")[0]  # how it is to connect is no part of where
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "X-Twilio-Signature": signing.twilio(self.account.secret, url, fields),

@@ -45,8 +45,7 @@ OAUTH = (
     _row("no connection", (_send(), REFUSED), outcome=NOT_CONNECTED),
     _row("a proxy fails in between", (_send(), a_reply(b"<html>", 502)), outcome=Failure(R, "http:502", doubtful=True)),
     _row("a success that says nothing", (_send(), a_reply(b"<html>")), outcome=Failure(R, "http:200", doubtful=True)),
-    _row("asked once more", (_send(), LOST), (_send(), ACCEPTED), outcome=Accepted(oauth_case.ID)),
-    _row("no answer twice", (_send(), LOST), (_send(), LOST), outcome=NOT_ANSWERED),
+    _row("no answer", (_send(), LOST), outcome=NOT_ANSWERED),
     _row(
         "the token has ended",
         (_send(), a_reply(b"", 401)),

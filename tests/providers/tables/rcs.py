@@ -84,9 +84,7 @@ RBM = (
     _row("a proxy fails in between", (_send(), a_reply(b"<html>", 502)), outcome=Failure(R, "502", doubtful=True)),
     _row("a success that says nothing", (_send(), a_reply(b"<html>")), outcome=Failure(R, "http:200", doubtful=True)),
     _row("no connection", (_send(), REFUSED), outcome=NOT_CONNECTED),
-    _row("asked once more", (_send(), LOST), (_send(), ACCEPTED), outcome=SENT),
-    _row("no answer twice", (_send(), LOST), (_send(), LOST), outcome=NOT_ANSWERED),
-    _row("refused the second time", (_send(), LOST), (_send(), _error(400)), outcome=NOT_ANSWERED),
+    _row("no answer", (_send(), LOST), outcome=NOT_ANSWERED),
     _row(
         "the token has ended",
         (_send(), _error(401)),

@@ -30,7 +30,7 @@ TWILIO_ASK = Ask(
         "To": "+573001110000",
         "From": "+12025550100",
         "Body": "Año & más",
-        "StatusCallback": "https://hooks.example/sms?ref=acme%2Fjob-1%3A0%2F1",
+        "StatusCallback": "https://hooks.example/sms?ref=acme%2Fjob-1%3A0%2F1#rc=5&rp=all",
     },
 )
 TWILIO = (
