@@ -39,6 +39,7 @@ class Admission:
         records = queue.records
         ready = queue.ready
         encode = queue.slot.lane.carrier.encode
+        gate = queue.slot.lane.gate
         max_parts = queue.slot.lane.config.max_parts
         recover_before = queue.recover_before
         limit = queue.limit
@@ -64,12 +65,13 @@ class Admission:
                 why = Failure(Disposition.REROUTE, "policy", f"{message.purpose} is not sent over {message.channel}")
                 self._refuse(flight, why, now)
                 continue
-            if message.expires_at:
+            told = message if gate.open else gate.within_hours(message, now)
+            if told.expires_at:
                 flight.encoded_at = now
                 if self.look_at == inf:
                     self.look_at = now + LOOK_S
             try:
-                bodies = encode(message, now)
+                bodies = encode(told, now)
             except (SMPPError, Unsendable, ValueError) as error:
                 # The last is what no encoder foresaw: it must not end every worker in turn.
                 why = Failure(Disposition.REJECTED, getattr(error, "code", "text"), str(error))

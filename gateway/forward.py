@@ -147,6 +147,8 @@ class Forwarder:
             if number is None:
                 continue
             flights = []
+            gate = slot.lane.gate
+            aside = False
             for queue in slot.queues:
                 for part in queue.ready:
                     flight = part.flight
@@ -155,8 +157,12 @@ class Forwarder:
                             flight.admitted_at = now
                             admitted = True
                     elif not flight.admitted_at and not flight.concluded and not _is_late(flight, now):
-                        flights.append(flight)
-            if not flights:
+                        if wait := gate.closed(flight.message, now):
+                            self._step_aside(flight, wait, now)
+                            aside = True
+                        else:
+                            flights.append(flight)
+            if not flights and not aside:
                 continue
             behind: Counter[TrafficClass] = Counter()
             for queue in slot.queues:
@@ -256,14 +262,19 @@ class Forwarder:
             if flight.admitted_at and not flight.intended and now - flight.admitted_at > _STALE_S:
                 self._settler.defer(flight, 0.0, now)
                 continue
-            if not flight.intended and not gate.open:
+            if not gate.open:
+                # A message that is under way is written to its end.
+                if not flight.flying and not any(flight.ids) and (wait := gate.closed(message, now)):
+                    self._step_aside(flight, wait, now)
+                    continue
                 left_s = message.expires_at - now if message.expires_at else inf
-                if wait := gate.wait(message, flight.left, time.monotonic(), left_s):
+                if not flight.intended and (wait := gate.wait(message, flight.left, time.monotonic(), left_s)):
                     self._step_aside(flight, wait, now)
                     continue
             if flight.encoded_at and now - flight.encoded_at > _FRESH_S:
                 with contextlib.suppress(SMPPError, Unsendable):  # it could be encoded before
-                    part.body = queue.slot.lane.carrier.encode(message, now)[part.number]
+                    told = gate.within_hours(message, now)
+                    part.body = queue.slot.lane.carrier.encode(told, now)[part.number]
             most -= 1
             flight.flying += 1
             parts.append(part)

@@ -201,8 +201,16 @@ class Settler:
             self._turn.open(flight, now)
 
     def defer(self, flight: Flight, seconds: float, now: float) -> None:
-        """Let a message of which nothing was written step aside for so long; its parts are dropped in their turn."""
+        """Let a message that is not under way step aside for so long; its parts are dropped in their turn."""
         message = flight.message
+        if flight.intended:  # it has made its claim: what comes back is another attempt
+            self._turn.settle(
+                flight,
+                Outcome(
+                    "r", now, tuple(flight.ids), parts=len(flight.ids), due=now + seconds, doubtful=flight.in_doubt
+                ),
+            )
+            return
         # What may have been written before the ledger was lost is as doubtful when it comes back.
         outcome = Outcome(
             "w", now, message.accepted_ids, due=now + seconds, attempt=message.attempt, doubtful=flight.in_doubt

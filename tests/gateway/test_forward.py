@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gateway.config import Config
+from gateway.hours import Calendar, Hours
 from gateway.ledger import Outcome
 from gateway.model import EventStatus, Message, Step, TrafficClass, decode_event, encode_message
 from gateway.settle import LANE_DOWN
+from ratelimit import Adaptive
 from smpp.constants import CommandStatus
 from tests.support.dispatching import (
     NOW,
@@ -787,3 +790,55 @@ def test_what_moved_to_a_lane_that_there_is_no_more_is_written_here() -> None:
     one = recovered({0: Outcome("m", 1.0, error_code="ESME_RINVDSTADR", lane="gone", attempt=2)}, message())
     assert ids(one.choose()) == ["m"]
     assert one.outcomes == {}
+
+
+# Hours.
+
+
+MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+"""Nobody is written to before seven in the morning, or from seven in the evening."""
+
+
+def daily(**andina: Any) -> Line:
+    one = Line(alone(**andina))
+    one.lanes["andina"].gate.keep_hours(Calendar([Hours(time_zone="UTC", days={"mon-sun": "07:00-19:00"})]))
+    return one
+
+
+def test_outside_the_hours_nothing_is_written_and_all_of_it_comes_back_when_they_begin() -> None:
+    """Whatever stands behind it, such as a class without hours, goes at once."""
+    one = daily()
+    put(one.queue("andina"), *messages(30), message("late", expires_at=MONDAY + 3600))
+    put(one.queue("andina", "otp"), message("otp", class_=OTP))
+    assert ids(one.write(MONDAY)) == ["otp"]
+    for _ in range(10):
+        one.choose(MONDAY)
+    assert {(each.kind, each.due) for id_, each in one.outcomes.items() if id_ != "late"} == {("w", MONDAY + 7 * 3600)}
+    assert len(one.outcomes) == 31
+    assert one.outcomes["late"].due == MONDAY + 3600
+    assert not one.turn.claims[2:]
+
+
+def test_within_the_hours_an_operator_is_told_when_they_end() -> None:
+    """Half an hour before that; and five minutes, when the same message is written at last."""
+    one = daily()
+    put(one.queue("andina"), message())
+    one.forwarder.refill(one.slots.values(), MONDAY + 18.5 * 3600)
+    (part,) = one.slots["andina", 0].queues[0].ready
+    assert b"000000003000000R" in part.body
+    (written,) = one.write(MONDAY + 18 * 3600 + 55 * 60)
+    assert written is part
+    assert b"000000000500000R" in part.body
+
+
+def test_what_bounced_at_the_end_of_the_hours_goes_on_as_its_next_attempt() -> None:
+    """It has made its claim. A message of which parts were accepted is written to its end."""
+    one = daily()
+    put(one.queue("andina"), message("short"), message("long", text=long_text(2)))
+    short, first, second = one.write(MONDAY + 19 * 3600 - 1)
+    one.answer([first], now=MONDAY + 19 * 3600)
+    one.answer([short, second], RTHROTTLED, MONDAY + 19 * 3600)
+    one.lanes["andina"].adaptive = Adaptive(100_000, 0.0)  # the lane's pause is over
+    assert [part.number for part in one.write(MONDAY + 19 * 3600)] == [1]
+    outcome = one.outcomes["short"]
+    assert (outcome.kind, outcome.due) == ("r", MONDAY + 31 * 3600)

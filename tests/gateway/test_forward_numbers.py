@@ -11,7 +11,8 @@ from gateway.board import Board
 from gateway.conditions import Conditions
 from gateway.errors import Disposition
 from gateway.flight import Flight
-from gateway.model import Message
+from gateway.hours import Calendar, Hours
+from gateway.model import Message, TrafficClass
 from gateway.number import Number
 from gateway.portfolio import Portfolio
 from gateway.providers.contract import Failure, Scope
@@ -124,6 +125,26 @@ async def test_what_is_refused_on_a_number_is_so_only_if_it_is_no_second_copy(mo
     assert ids(queue.ready) == ["n"]
     one.exchange()
     assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == ("f", "131047")
+
+
+async def test_outside_the_hours_nobody_is_given_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It steps aside before it is asked for; whoever has no hours is behind nobody."""
+    one = Line(numbers())
+    one.lanes["a"].gate.keep_hours(Calendar([Hours(time_zone="UTC", days={"mon": "07:00-08:00"})]))
+    queue = one.queue("a")
+    put(queue, templated("m"), templated("otp", class_=TrafficClass.OTP))
+    one.forwarder.refill(one.slots.values(), NOW)
+    asked: list[str] = []
+
+    async def place(flights: list[Flight], behind: object) -> list[float]:
+        asked.extend(flight.message.message_id for flight in flights)
+        return [0.0] * len(flights)
+
+    monkeypatch.setattr(number_of(one, "a"), "place", place)
+    assert await one.forwarder.place(one.slots.values(), NOW)
+    assert asked == ["otp"]
+    assert one.outcomes["m"].kind == "w"
+    assert ids(one.choose()) == ["otp"]
 
 
 async def test_what_is_held_on_a_number_comes_back_when_it_expires() -> None:

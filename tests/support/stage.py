@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -48,6 +49,7 @@ class Stage:
         namespace: str,
         lanes: Mapping[str, Table],
         routes: Iterable[Table] = (),
+        hours: Iterable[Table] = (),
         **sections: Table,
     ) -> None:
         self.namespace = namespace
@@ -69,6 +71,7 @@ class Stage:
             "receipts": {"early_limit_s": 10},
             "lanes": dict(lanes),
             "routes": [*routes, _last_route(lanes)],
+            "hours": [*hours],
         }
         for name, table in sections.items():
             self._tables[name] = {**self._tables.get(name, {}), **table}
@@ -197,7 +200,7 @@ def toml(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(key)} = {toml(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps(value)
+    return value.isoformat() if isinstance(value, date) else json.dumps(value)
 
 
 def _static(instance: str) -> Table:
