@@ -51,7 +51,7 @@ class Admission:
             offset = record.offset
             try:
                 message = decode_message(record.value)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:  # the last for one without a value
                 self._turn.settle(Flight(queue, offset, record, []), Outcome("p", now, error_text=str(error)))
                 continue
             flight = Flight(queue, offset, message, [])

@@ -191,7 +191,7 @@ class Intake:
             except InvalidJob as error:
                 self.counts["dead"] += 1
                 log.warning(
-                    "not a job topic=%s partition=%d offset=%d reason=%r",
+                    "not a job topic=%s partition=%d offset=%d reason=%.500r",
                     *(record.topic, record.partition, record.offset, error.reason),
                 )
                 batches.setdefault((self._kafka.dead_topic, 0), []).append(

@@ -41,6 +41,8 @@ log = logging.getLogger("gateway.http")
 
 _NO_ANSWER = Failure(Disposition.UNKNOWN, "no-answer")
 _WRONG_NUMBER = (Disposition.REROUTE, Scope.RECIPIENT)
+_MOST_ID = 512
+"""Characters of a provider's id, which is a key of the store and stands in events. None that a callback may say is longer."""
 _GATHER_S = 0.01
 """The most that an answer waits for others. A turn of the dispatcher costs as much for one as for ten, and a request takes far
 longer; but no answer waits once half of what was under way is answered, so the last one never does."""
@@ -293,7 +295,7 @@ class HttpPort:
         unknown: list[Failure] = []
         for (message, context), result in zip(taken, results, strict=True):
             if not isinstance(result, Failure):
-                self._answer(HttpAnswer(context, result.id))
+                self._answer(HttpAnswer(context, result.id[:_MOST_ID]))
             elif result.disposition is Disposition.UNKNOWN:
                 self._doubt(context, result)
                 unknown.append(result)

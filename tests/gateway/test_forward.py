@@ -62,11 +62,12 @@ def mexican(message_id: str, **changes: Any) -> Any:
 # Admitting.
 
 
-def test_a_record_that_cannot_be_read_is_dead_and_the_next_goes_on() -> None:
+@pytest.mark.parametrize("value", [b"{", b"", b"null", None])
+def test_a_record_that_cannot_be_read_is_dead_and_the_next_goes_on(value: bytes | None) -> None:
     """It is settled with what is wrong with it."""
     one = Line(alone())
     queue = one.queue("andina")
-    begin(queue, [record(queue.tp.topic, 0, b"{"), record(queue.tp.topic, 1, encode_message(message()))])
+    begin(queue, [record(queue.tp.topic, 0, value), record(queue.tp.topic, 1, encode_message(message()))])
     assert ids(one.write()) == ["m"]
     ((flight, outcome),) = one.turn.settled
     assert (flight.offset, outcome.kind) == (0, "p")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
 import pytest
 
 from gateway.http_lane_config import HttpSettings
@@ -35,6 +36,12 @@ async def test_an_accepted_message_has_the_providers_id() -> None:
     async with staged(Server()) as stage:
         assert await stage.outcome("a") == {"a": "id-a"}
         assert (stage.port.in_flight, stage.port.room, stage.port.bound) == (0, 4, True)
+
+
+async def test_an_id_is_no_longer_than_a_callback_may_say_it() -> None:
+    """It becomes a key of the store, and a part of events that Kafka has to take."""
+    async with staged(Server(reply(200, msgspec.json.encode(["x" * 100_000])))) as stage:
+        assert await stage.outcome("a") == {"a": "x" * 512}
 
 
 async def test_what_ends_together_comes_in_one_list() -> None:

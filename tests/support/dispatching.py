@@ -176,7 +176,7 @@ def begin(queue: Queue, records: list[ConsumerRecord]) -> None:
     queue.records.extend(records)
 
 
-def record(topic: str, offset: int, value: bytes, partition: int = 0) -> ConsumerRecord:
+def record(topic: str, offset: int, value: bytes | None, partition: int = 0) -> ConsumerRecord:
     """A record as the consumer brings it."""
     return ConsumerRecord(topic, partition, offset, 0, 0, None, value, None, 0, 0, ())
 
