@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from gateway.consumers import commit, fetch
+from gateway.consumers import check, commit, fetch
 from gateway.outbox import Batches, Outbox, partition_of
 from gateway.progress import Progress
 
@@ -285,6 +285,7 @@ class DelayLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
         for _ in range(_READS):
             wanting = self._shelf.wanting(self._consumer.assignment())
             if not wanting:
+                check(self._consumer)
                 return False
             fetched = await fetch(self._consumer, *wanting, timeout_ms=0, max_records=_READ)
             if not fetched:

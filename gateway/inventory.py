@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gateway import topics
 from gateway.config import Config, Kafka
+from gateway.consumers import committed
 from gateway.errors import GatewayError
 from gateway.ledger import forget
 from gateway.store import Store
@@ -85,9 +86,10 @@ async def stranded(config: Config, found: Mapping[str, int]) -> dict[str, int]:
     try:
         consumer.assign(tps)  # nothing of it is read, and the group does not notice
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        offsets = await committed(consumer, tps)
         waiting: Counter[str] = Counter()
         for tp in tps:
-            waiting[tp.topic] += ends[tp] - (await consumer.committed(tp) or begins[tp])
+            waiting[tp.topic] += ends[tp] - (offsets.get(tp) or begins[tp])
     finally:
         await consumer.stop()
     return dict(+waiting)

@@ -17,7 +17,13 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
 
 from gateway.metrics.meters import histogram
 
@@ -31,6 +37,9 @@ Batches: TypeAlias = dict[tuple[str, int], list[Record]]
 _AGAIN_S = 0.5
 _SILENCE_S = 3.0
 """Kafka acknowledges within milliseconds: after so long it counts as away, though we go on waiting."""
+_LOST_COUNT = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced)
+"""Kafka counts the batches of a producer by partition. One that it refused for good is missing for ever, and it takes none
+that is behind it; nor does aiokafka begin to count anew by itself."""
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -180,7 +189,17 @@ class Outbox:
         self.failures[type(error).__name__] += 1
         if isinstance(error, MessageSizeTooLargeError):
             raise error
+        if isinstance(error, _LOST_COUNT):
+            self._begin_anew()
         self._note({topic}, str(error) or type(error).__name__)
+
+    def _begin_anew(self) -> None:
+        """Be another producer to Kafka: aiokafka asks for an id when it has none, before it sends the next batch.
+
+        What is on its way keeps its number, of the old one: that order is whole, whether or not it has to be repeated.
+        """
+        counting = self._producer._txn_manager
+        counting.__init__(counting.transactional_id, counting.transaction_timeout_ms)
 
     def _note(self, topics: set[str], reason: str) -> None:
         if news := topics - self.away:

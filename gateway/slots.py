@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from gateway.consumers import commit, fetch
+from gateway.consumers import beat, check, commit, committed, fetch, rejoins
 from gateway.dispatch import Dispatcher
 from gateway.flight import Queue
 from gateway.inbox import Inbox
@@ -78,6 +78,9 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         """Queues of which it is not known yet how much is in doubt, see `_bound`."""
         self._ready = asyncio.Event()
         """Cleared between revoke and assign: what is fetched then is fetched again."""
+        self._rebalances = 0
+        """What waited meanwhile is of an assignment that is over."""
+        self._assigning: asyncio.Task[None] | None = None
         self._commit_now = asyncio.Event()
         self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
@@ -89,6 +92,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         """Stop, drain, settle, commit. Bounded by `drain_s`: what is still in flight then is the ledger's to tell."""
         try:
             self._ready.clear()
+            self._rebalances += 1
             for queue in self._queues.values():
                 self._dispatcher.release(queue)
             await self._settle(self._drain_s)
@@ -99,10 +103,12 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             self._fail(error)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Release what went elsewhere, take what came, read the ledger of each queue, and go on."""
-        try:
-            await self._assign(assigned)
-        except Exception as error:
+        """Release what went elsewhere, take what came, read the ledger of each queue, and go on; until `close`."""
+        if self._closed:  # a rebalance that met our stop: nothing is bound any more
+            return
+        self._assigning = asyncio.create_task(self._assign(assigned), name="assignment of slots")
+        await asyncio.wait([self._assigning])
+        if not self._assigning.cancelled() and isinstance(error := self._assigning.exception(), Exception):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -111,6 +117,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         self._ready.set()
 
     async def _assign(self, assigned: set[TopicPartition]) -> None:
+        beat(self._consumer)  # many ledgers, or a store that is away, take longer than a session
         self._unbounded.clear()
         # Partitions that were added to a topic are slots once the configuration says so: each is a bind.
         assigned = {tp for tp in assigned if tp.partition < self._lanes[self._topics[tp.topic][0]].config.slots}
@@ -122,10 +129,11 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             slot.queues.clear()
             self._close(slot, _UNBIND_S / 2)
         used = set()
+        offsets = await committed(self._consumer, assigned)
         for tp in sorted(assigned):
-            if self._closed:  # a rebalance that met our stop: nothing is bound any more
+            if rejoins(self._consumer):  # others may own the rest by now, and have committed more of it than we know
                 return
-            if await self._take(tp):
+            if await self._take(tp, offsets.get(tp, 0)):
                 used.add(self._topics[tp.topic][0])
         for tp, queue in self._queues.items():
             # What was fetched since the assignment has been dropped: the position goes back with it.
@@ -160,6 +168,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             if not wanting:
                 await self._publisher.turned.wait()
                 continue
+            rebalances = self._rebalances
             try:
                 fetched = await fetch(self._consumer, *wanting, timeout_ms=_POLL_MS, max_records=2 * self._batch)
             except (KafkaError, IllegalStateError) as error:
@@ -168,7 +177,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 continue
             if self._unbounded and self._ready.is_set():
                 await self._bound()
-            if not self._ready.is_set():
+            if not self._ready.is_set() or self._rebalances != rebalances:
                 continue
             for tp, records in fetched.items():
                 queue = self._queues.get(tp)
@@ -187,19 +196,29 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 self._inbox.wake.set()
 
     async def commit(self) -> None:
-        """Commit once a second, and earlier when a queue has used half of its span; until cancelled."""
+        """Commit once a second, and earlier when a queue has used half of its span; until cancelled.
+
+        Between revoke and assign, or with every queue full, nothing is fetched: what ails the group is heard here.
+        """
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_COMMIT_S):
                     await self._commit_now.wait()
             self._commit_now.clear()
-            await self._ready.wait()
-            await self._commit()
+            try:
+                check(self._consumer)
+            except KafkaError as error:
+                log.warning("group: %s", error or type(error).__name__)
+            if self._ready.is_set():
+                await self._commit()
 
     async def close(self) -> None:
         """Forward nothing more, drain and unbind every bind, settle what that brought, commit; bounded."""
         self._closed = True
         self._ready.clear()
+        if self._assigning is not None:  # it may be waiting for a broker or a store that is away
+            self._assigning.cancel()
+            await asyncio.wait([self._assigning])
         for queue in self._queues.values():
             self._dispatcher.release(queue)
         for slot in self.slots.values():
@@ -214,7 +233,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         owned = Counter(lane for lane, _ in self.slots)
         for name, lane in self._lanes.items():
             lane.share(owned[name], now)
-        for slot in self.slots.values():
+        for slot in {queue.slot for queue in self._queues.values()}:  # also of one that is only being taken
             slot.reconfigure()
 
     # Private.
@@ -256,34 +275,30 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         await self._ledger.trim(passed)
         self._inbox.wake.set()
 
-    async def _take(self, tp: TopicPartition) -> bool:
-        """Become the owner of a queue; False if nobody has ever been."""
+    async def _take(self, tp: TopicPartition, offset: int) -> bool:
+        """Become the owner of a queue of which the group has committed `offset`; False if nobody has ever been."""
         lane_name, class_ = self._topics[tp.topic]
         key = self._slot_of(tp)
-        starts = False
-        slot = self.slots.get(key)
-        if slot is None:
-            slot = self.slots[key] = Slot(self._lanes[lane_name], tp.partition, self._inbox)
-            starts = True
+        slot = self.slots.get(key) or Slot(self._lanes[lane_name], tp.partition, self._inbox)
         queue = self._queues.get(tp)
         if queue is None:
             queue = self._queues[tp] = Queue(tp, slot, class_)
             slot.queue(queue)
-        committed = await self._consumer.committed(tp)
-        found = await self._dispatcher.acquire(queue, committed or 0, committed + slot.lane.span if committed else -1)
+        found = await self._dispatcher.acquire(queue, offset, offset + slot.lane.span if offset else -1)
         queue.recovered = found.outcomes
         queue.recover_before = queue.entry.intent = found.intent
         queue.unsure = found.lost
-        if found.lost or (found.intent > 0 and not committed):
+        if found.lost or (found.intent > 0 and not offset):
             self._unbounded.add(tp)
-        elif found.intent > (committed or 0):
+        elif found.intent > offset:
             log.warning(
                 "recovering queue=%s committed=%d intent=%d known_outcomes=%d",
-                *(queue.name, committed, found.intent, len(found.outcomes)),
+                *(queue.name, offset, found.intent, len(found.outcomes)),
             )
         queue.owned = True
-        used = found.known or bool(committed)
-        if starts:
+        used = found.known or bool(offset)
+        if key not in self.slots:
+            self.slots[key] = slot
             slot.port.start(_UNBIND_S if used else 0.0)
         return used
 
@@ -292,6 +307,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
 
         An earlier owner has written nothing that was not in the topic when the queue became ours.
         """
+        rebalances = self._rebalances
         for tp in list(self._unbounded):
             end = self._consumer.highwater(tp)
             queue = self._queues[tp]
@@ -309,6 +325,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                     "a topic was made anew, what the ledger says of the old one is forgotten queue=%s", queue.name
                 )
                 await self._ledger.trim([(queue.name, 0, queue.recover_before + BLOCK)])
+                if self._rebalances != rebalances:  # the queue is another's, or ours anew
+                    return
                 queue.recovered = {}
                 end = 0
             queue.recover_before = queue.entry.intent = min(queue.recover_before, end)
@@ -323,10 +341,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             if name == lane
             for n in range(config.slots)
         ]
-        for tp in tps:
-            if tp not in self._queues and await self._consumer.committed(tp) is not None:
-                return False
-        return True
+        return not await committed(self._consumer, [tp for tp in tps if tp not in self._queues])
 
     def _slot_of(self, tp: TopicPartition) -> tuple[str, int]:
         return self._topics[tp.topic][0], tp.partition

@@ -9,7 +9,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-import gateway.aiokafka_on_uvloop  # noqa: F401 - for every client that is made here
+import gateway.aiokafka_committed
+import gateway.aiokafka_on_uvloop  # noqa: F401 - both for every client that is made here
 from gateway.config import Config, Kafka
 
 _BATCH_OCTETS = 900_000

@@ -7,18 +7,20 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.delay import DelayLoop, Due, Ladder, Shelf, Waiting, rung_for
 from gateway.outbox import Batches, Outbox
+from tests.support.dispatching import FETCHER
 
 TARGET = "handler"
 LOW = TopicPartition("delay.1", 0)
@@ -297,6 +299,22 @@ async def test_after_a_stop_only_what_was_not_handed_over_comes_again(broker: st
     async with running(broker, namespace) as again:
         await again.until(lambda: len(again.taken) >= 10)
         assert sorted(int(payload) for payload, _ in again.taken) == list(range(20, 30))
+
+
+async def test_a_loop_without_partitions_hears_what_ails_its_group() -> None:
+    """Nothing is read for it, and aiokafka tries no more until somebody has heard why it could not join."""
+    errors = [GroupAuthorizationFailedError("recado.delay")]
+
+    def heard() -> None:
+        raise errors.pop()
+
+    coordinator = SimpleNamespace(check_errors=heard)
+    consumer = SimpleNamespace(assignment=set, _fetcher=FETCHER, _coordinator=coordinator)
+    loop = DelayLoop(
+        consumer=consumer, outbox=Outbox(None), ladder=Ladder({1: ("delay.1", 1)}), rung_of=RUNGS, handlers={}
+    )
+    with pytest.raises(GroupAuthorizationFailedError):
+        await loop._read()
 
 
 async def test_a_rebalance_loses_nothing(broker: str, namespace: str) -> None:

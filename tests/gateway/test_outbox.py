@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.transaction_manager import TransactionManager
 
 from gateway.outbox import Outbox, partition_of
+from tests.support import kafka
 
 
 class Producer:
@@ -25,6 +37,8 @@ class Producer:
         self.hold: asyncio.Event | None = None
         self._partitions = partitions
         self._batch_octets = batch_octets
+        self._txn_manager = TransactionManager(None, 60_000)
+        self._txn_manager.set_pid_and_epoch(7, 0)
 
     def create_batch(self) -> BatchBuilder:
         return BatchBuilder(self._batch_octets, 0)
@@ -102,6 +116,50 @@ async def test_a_record_that_no_broker_takes_is_an_error() -> None:
     producer.failures = [MessageSizeTooLargeError()]
     with pytest.raises(MessageSizeTooLargeError):
         await Outbox(producer).send({("a", 0): [(None, b"v")]})
+
+
+@pytest.mark.parametrize("error", [OutOfOrderSequenceNumber(), UnknownProducerId(), ProducerFenced()])
+async def test_a_producer_that_kafka_does_not_follow_any_more_begins_anew(error: KafkaError) -> None:
+    """As another one: the number of a batch that was refused for good is missing for ever."""
+    producer = Producer()
+    producer.failures = [error]
+    await Outbox(producer).send({("a", 0): [(b"k", b"v")]})
+    assert producer.sent == [("a", 0, 1)]
+    assert not producer._txn_manager.has_pid()
+    producer._txn_manager.set_pid_and_epoch(8, 0)
+
+
+async def test_other_failures_leave_the_producer_as_it_is() -> None:
+    """What it has on its way counts as sent once."""
+    producer = Producer()
+    producer.failures = [KafkaConnectionError("away")]
+    await Outbox(producer).send({("a", 0): [(b"k", b"v")]})
+    assert producer._txn_manager.producer_id == 7
+
+
+@pytest.mark.skipif(not kafka.IDEMPOTENCE, reason="the embedded broker knows no producer ids")
+async def test_a_refusal_is_over_when_its_cause_is(
+    broker: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a clock that was two hours ahead; what others send to the same partition goes on as well."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    limit = {"message.timestamp.after.max.ms": "3600000"}
+    await admin.create_topics([NewTopic(namespace, 1, 1, topic_configs=limit)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True) as producer:
+        outbox = Outbox(producer)
+        await outbox.send({(namespace, 0): [(b"k", b"1")]})
+        now = time.time()
+        monkeypatch.setattr("gateway.outbox.time.time", lambda: now + 7200)
+        sending = asyncio.create_task(outbox.send({(namespace, 0): [(b"k", b"2")]}))
+        while not outbox.failures:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
+        monkeypatch.undo()
+        async with asyncio.timeout(10):
+            await sending
+            await outbox.send({(namespace, 0): [(b"k", b"3")]})
+        assert "InvalidTimestampError" in outbox.failures
 
 
 async def test_stages_that_publish_at_the_same_time_share_a_batch() -> None:

@@ -7,14 +7,15 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError
-from aiokafka.structs import ConsumerRecord
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from redis.asyncio import Redis
 
-from gateway.errors import ConfigError, Disposition
+from gateway.errors import ConfigError, Disposition, GatewayError
 from gateway.flight import Queue
 from gateway.ledger import Entry, Outcome
 from gateway.model import encode_message
@@ -41,10 +42,17 @@ ANDINA: Mapping[str, Table] = {"andina": {"binds": 2, "drain_s": 0.2}}
 
 
 class Group:
-    """What a consumer of aiokafka's is to the slots: offsets, positions and records of the group."""
+    """What a consumer of aiokafka's, and its coordinator, is to the slots: offsets, positions and records of the group."""
 
     def __init__(self) -> None:
         self._fetcher = FETCHER
+        self._coordinator = self
+        self._heartbeat_task: asyncio.Future[None] | None = None
+        self.ailment: Exception | None = None
+        self.over = False
+        """Whether the group is about to make another assignment."""
+        self.beating: list[bool] = []
+        """Whether the group knew of the member, as often as it was asked for offsets."""
         self.offsets: dict[TopicPartition, int] = {}
         self.positions: dict[TopicPartition, int] = {}
         self.records: dict[TopicPartition, list[ConsumerRecord]] = {}
@@ -53,8 +61,20 @@ class Group:
         self.ends: dict[TopicPartition, int] = {}
         self.before_answer = lambda: None
 
-    async def committed(self, tp: TopicPartition) -> int | None:
-        return self.offsets.get(tp)
+    def check_errors(self) -> None:
+        if self.ailment is not None:
+            raise self.ailment
+
+    @property
+    def _rejoin_needed_fut(self) -> SimpleNamespace:
+        return SimpleNamespace(done=lambda: self.over)
+
+    def _start_heartbeat_task(self) -> None:
+        self._heartbeat_task = asyncio.get_running_loop().create_future()
+
+    async def fetch_committed_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+        self.beating.append(self._heartbeat_task is not None)
+        return {tp: OffsetAndMetadata(self.offsets[tp], "") for tp in tps if tp in self.offsets}
 
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         if self.failure is not None:
@@ -253,13 +273,86 @@ async def test_an_assignment_that_fails_ends_the_worker(store_url: str, namespac
     """The group would log it and go on, with queues that nobody forwards."""
     async with owner(store_url, namespace) as it:
 
-        async def fails(tp: TopicPartition) -> int | None:
+        async def fails(tps: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
             raise KafkaConnectionError("away")
 
-        it.group.committed = fails  # type: ignore[method-assign]
+        it.group.fetch_committed_offsets = fails  # type: ignore[method-assign]
         await it.assign(it.tp())
         with pytest.raises(KafkaConnectionError):
             await it.slots.fetch()
+
+
+async def test_many_queues_are_taken_without_being_taken_for_dead(store_url: str, namespace: str) -> None:
+    """The group is asked once for where they are, and knows of its member before their ledgers are read, one by one."""
+    async with owner(store_url, namespace, leased=False) as it:
+        it.group.offsets = dict.fromkeys(it.all_of("andina", 0, 1), 7)
+        await it.assign(*it.all_of("andina", 0, 1))
+        assert it.group.beating == [True]
+        assert {queue.committed for queue in it.slots._queues.values()} == {7}
+
+
+async def test_an_assignment_that_is_over_takes_nothing_more(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the rest by then would be fenced, by one who knows an older offset."""
+    async with owner(store_url, namespace) as it:
+        acquire = it.works.dispatcher.acquire
+
+        async def meanwhile(*arguments: object) -> object:
+            it.group.over = True
+            return await acquire(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(it.works.dispatcher, "acquire", meanwhile)
+        await it.assign(it.tp(), it.tp(index=1))
+        assert it.slots.slots.keys() == {("andina", 0)}
+        assert not it.slots._ready.is_set()
+        monkeypatch.undo()
+        it.group.over = False
+        await it.assign(it.tp(), it.tp(index=1))
+        assert it.slots.slots.keys() == {("andina", 0), ("andina", 1)}
+        assert it.slots._ready.is_set()
+
+
+async def test_a_stop_does_not_wait_for_an_assignment(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be waiting for a store that is away; what it has not bound is not bound any more, nor by a later one."""
+    async with owner(store_url, namespace) as it:
+        acquire = it.works.dispatcher.acquire
+        asked = asyncio.Event()
+
+        async def second_waits(queue: Queue, committed: int, lost: int) -> object:
+            if queue.tp.partition:
+                asked.set()
+                await asyncio.Event().wait()
+            return await acquire(queue, committed, lost)
+
+        monkeypatch.setattr(it.works.dispatcher, "acquire", second_waits)
+        assigning = asyncio.create_task(it.assign(it.tp(), it.tp(index=1)))
+        await asked.wait()
+        assert it.slots.slots.keys() == {("andina", 0)}
+        async with asyncio.timeout(5):
+            await it.slots.close()
+            await assigning
+        await it.assign(it.tp())
+        assert it.slots.slots == {}
+
+
+async def test_what_ails_the_group_is_heard_while_nothing_is_fetched(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between revoke and assign aiokafka tries no more until somebody has heard; and without heartbeats there is no member."""
+    monkeypatch.setattr("gateway.slots._COMMIT_S", 0.01)
+    async with owner(store_url, namespace) as it:
+        await it.assign(it.tp())
+        await it.slots.on_partitions_revoked({it.tp()})
+        it.group.ailment = GroupAuthorizationFailedError("recado.lanes")
+        committing = asyncio.create_task(it.slots.commit())
+        await it.until(lambda: caplog.text.count("group: [Error 30]") > 1)
+        assert it.group._heartbeat_task is not None
+        it.group._heartbeat_task.set_exception(it.group.ailment)
+        with pytest.raises(GatewayError, match="stopped sending heartbeats"):
+            await committing
 
 
 # What the ledger knows.
@@ -379,6 +472,38 @@ async def test_a_topic_that_was_made_anew_has_nothing_to_do_with_its_ledger(stor
         await it.works.turns()
         found = await it.works.worker.ledger.acquire(queue.name, 0)
         assert (found.intent, found.outcomes) == (0, {})
+
+
+async def test_a_rebalance_while_an_older_ledger_is_forgotten_begins_afresh(
+    store_url: str, namespace: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fetched before it is dropped, whether or not the queues come back."""
+    async with owner(store_url, namespace) as it:
+        tp, other = it.tp(), it.tp(index=1)
+        await written_by_another(it, 5, {})
+        it.group.offsets = {other: 100}
+        it.group.ends = {tp: 3, other: 100}
+        await it.assign(tp, other)
+        trim = it.works.worker.ledger.trim
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(passed: list[tuple[str, int, int]]) -> None:
+            if passed:
+                asked.set()
+                await go_on.wait()
+            await trim(passed)
+
+        monkeypatch.setattr(it.works.worker.ledger, "trim", slow)
+        it.group.records[tp] = [record(tp.topic, n, encode_message(one)) for n, one in enumerate(messages(3))]
+        async with it.fetching() as fetching:
+            await asked.wait()
+            await it.assign(tp)
+            go_on.set()
+            queue = it.queue(tp)
+            await it.until(lambda: queue.recover_before == 0)
+            assert not fetching.done()
+            assert (len(queue.records), queue.fenced) == (0, False)
+            assert "shorter" not in caplog.text
 
 
 async def test_a_topic_that_is_shorter_than_what_was_read_stands_still(
