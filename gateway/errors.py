@@ -1,8 +1,12 @@
 """What can go wrong in the gateway, and what each kind of failure of a lane asks for."""
 
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct
+
+DeadKind = Literal["json", "schema", "content"]
+"""What is wrong with a record that is no job."""
 
 
 class Disposition(StrEnum):
@@ -48,11 +52,15 @@ class ConfigError(GatewayError):
 
 
 class InvalidJob(GatewayError):
-    """A record of the jobs topic that is not a job: it goes to the dead-letter topic and is never retried."""
+    """A record of the jobs topic that is not a job: it goes to the dead-letter topic and is never retried.
 
-    def __init__(self, reason: str) -> None:
+    It is counted by `kind`: `json` is none, `schema` has other fields than a job, `content` is what cannot be said so.
+    """
+
+    def __init__(self, reason: str, kind: DeadKind = "content") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.kind: DeadKind = kind
 
 
 class MissingParameter(GatewayError):

@@ -23,7 +23,7 @@ from gateway.brake import Brake
 from gateway.config import Kafka
 from gateway.consumers import commit, fetch
 from gateway.delay import Ladder
-from gateway.errors import InvalidJob, MissingParameter
+from gateway.errors import DeadKind, InvalidJob, MissingParameter
 from gateway.failover import Failover, admits, topic_of, with_step
 from gateway.lane import Lane
 from gateway.metrics.meters import histogram
@@ -109,7 +109,9 @@ class Intake:
         self._lanes = lanes
         self._brake = brake
         self.counts: Counter[str] = Counter()
-        """messages, rejected, dead."""
+        """messages, rejected."""
+        self.dead: Counter[DeadKind] = Counter()
+        """Records that are no jobs."""
         self.in_hand = 0
         """Jobs that were fetched and are not yet expanded."""
         self.seconds = histogram("recado_intake_seconds")
@@ -189,7 +191,7 @@ class Intake:
                 job = decode_job(record.value)
                 said = _Said(job)
             except InvalidJob as error:
-                self.counts["dead"] += 1
+                self.dead[error.kind] += 1
                 log.warning(
                     "not a job topic=%s partition=%d offset=%d reason=%.500r",
                     *(record.topic, record.partition, record.offset, error.reason),

@@ -283,13 +283,15 @@ encode_dead: Callable[[Dead], bytes] = _encoder.encode
 def decode_job(value: bytes | None) -> Job:
     """Read a record of the jobs topic, or raise `InvalidJob` with the reason and the path of the field."""
     if value is None:
-        raise InvalidJob("the record has no value")
+        raise InvalidJob("the record has no value", "json")
     try:
         return _job_decoder.decode(value)
+    except msgspec.ValidationError as exc:
+        raise InvalidJob(str(exc), "schema") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise InvalidJob(str(exc)) from exc
+        raise InvalidJob(str(exc), "json") from exc
     except RecursionError as exc:  # brackets within brackets, in what is spliced as it is
-        raise InvalidJob("is nested too deep") from exc
+        raise InvalidJob("is nested too deep", "json") from exc
 
 
 def message_id_of(job: Job, index: int) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from gateway import status
+from gateway.errors import DeadKind
 from gateway.metrics.count import Histogram
 from gateway.metrics.machinery import Backlog, LoopLag
 from gateway.metrics.table import METRICS, Metric
@@ -56,7 +57,8 @@ class WorkerCollector(Collector):
         intake, publisher, delay = worker.intake.counts, worker.publisher, worker.delay
         yield "recado_intake_recipients", ("accepted",), intake["messages"]
         yield "recado_intake_recipients", ("rejected",), intake["rejected"]
-        yield "recado_dead_letters", ("job",), intake["dead"]
+        for kind in get_args(DeadKind):
+            yield "recado_dead_letters", (kind,), worker.intake.dead[kind]
         dead = sum(count for (_, _, outcome), count in publisher.counts.items() if outcome == "dead")
         yield "recado_dead_letters", ("message",), dead
         for (lane, class_, outcome), count in publisher.counts.items():

@@ -76,7 +76,10 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         ),
         _counter("recado_inbound", "Messages from people: published, repeated, cut.", "result"),
         _counter(
-            "recado_dead_letters", "Records that could not be read: job (at intake), message (of a lane).", "reason"
+            "recado_dead_letters",
+            "Records that could not be read: at intake no JSON (json), no job (schema), nothing that can be said (content); "
+            "of a lane (message).",
+            "reason",
         ),
     ),
     "Latency": (

@@ -313,13 +313,24 @@ async def test_what_is_too_late_and_has_no_lane_is_rejected_as_too_late() -> Non
     assert (rejected.message_id, rejected.error_code) == ("j:0", "expired")
 
 
-@pytest.mark.parametrize("value", [b"{", job(text=""), job(template="t"), job(job_id="")])
-async def test_what_is_no_job_is_dead_and_the_next_goes_on(value: bytes) -> None:
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (b"{", "json"),
+        (b"\xff", "json"),
+        (job(job_id=""), "schema"),
+        (job(text=""), "content"),
+        (job(template="t"), "content"),
+        (job(text="{"), "content"),
+    ],
+)
+async def test_what_is_no_job_is_dead_and_the_next_goes_on(value: bytes, kind: str) -> None:
     """By the schema, or because its fields make no sense together; with its octets and its place."""
     desk = await taken(ALONE, value, job(job_id="good"))
     ((_, dead),) = desk.broker.records["recado.dead", 0]
     letter = msgspec.json.decode(dead, type=Dead)
     assert (letter.topic, letter.offset, letter.value) == ("recado.jobs", 7, value)
+    assert desk.intake.dead == {kind: 1}
     assert desk.lanes() == {"good:0": "andina"}
     assert desk.consumer.committed == {JOBS: 9}
 
