@@ -71,7 +71,7 @@ lane = "andina"
 class _Share(TokenBucket):
     """A lease of which this process has all, without a store to say so."""
 
-    def want(self, n: int) -> None:
+    def want(self, n: int, *, urgent: bool = False) -> None:
         pass
 
 

@@ -340,6 +340,8 @@ class Worker:
             found.append("the store is away")
         if self.outbox.away:
             found.append(f"kafka is away: {', '.join(sorted(self.outbox.away)[:3])}")
+        if self.slots.taking_over:
+            found.append("slots are being taken over")
         found += [
             f"lane {lane} slot {index}: {slot.port.down_reason}"
             for (lane, index), slot in self.dispatcher.slots.items()

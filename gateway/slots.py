@@ -102,6 +102,11 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         except Exception as error:
             self._fail(error)
 
+    @property
+    def taking_over(self) -> bool:
+        """Slots came with a rebalance and are not ours yet: their ledgers are being read."""
+        return self._assigning is not None and not self._assigning.done()
+
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Release what went elsewhere, take what came, read the ledger of each queue, and go on; until `close`."""
         if self._closed:  # a rebalance that met our stop: nothing is bound any more

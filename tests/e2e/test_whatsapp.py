@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.flight import Flight
+from gateway.lane import Slot
 from gateway.model import EventStatus
 from gateway.simulators import Behaviour, TemplateState
 from smpp import simulator as smpp
@@ -244,6 +246,10 @@ async def test_an_error_that_a_person_has_to_look_at_stops_its_number_alone(stag
             assert received(meta.record, sent | others) == dict.fromkeys(sent | others, 1)
 
 
+def flights(slot: Slot) -> list[Flight]:
+    return [flight for queue in slot.queues for flight in queue.flights.values()]
+
+
 async def test_a_number_that_is_gone_stops_and_loses_nothing(stage: Stages) -> None:
     """Graph answers as to a message with a wrong parameter; what waits for the number goes when it is back."""
     sent = people("j", 50)
@@ -251,8 +257,10 @@ async def test_a_number_that_is_gone_stops_and_loses_nothing(stage: Stages) -> N
         site = meta.site
         gone = meta.end.numbers.pop(NUMBER)
         await site.publish(reminder("j", sent.values()))
+        slots = worker.dispatcher.slots.values()
         await site.until(lambda: worker.lanes["wa"].stopped == "33")
-        await site.until(lambda: not any(slot.port.in_flight for slot in worker.dispatcher.slots.values()))
+        # An answer that is settled after the reload would stop it again.
+        await site.until(lambda: not any(each.flying for slot in slots for each in flights(slot)))
         meta.end.numbers[NUMBER] = gone
         worker.reload(site.configure())
         await site.tally.until_ended(sent)
