@@ -29,6 +29,8 @@ from gateway.turn import Turn
 
 log = logging.getLogger("gateway.dispatch")
 
+_WAITED_S = 5.0
+"""An exchange takes milliseconds: what waited so long for the store is looked at again before it is written."""
 _LONG_S = 60.0
 """A lane that has no tokens for longer is paused; whoever lets it go on wakes the loop."""
 
@@ -164,6 +166,8 @@ class Dispatcher:
             self._told.discard(queue.name)
         for index, holder in found.taken.items():
             flight = claimed[index]
+            if flight.concluded:  # its queue went elsewhere meanwhile
+                continue
             # The same job record twice on lane topics is our own doing (a crash between produce and commit): say nothing.
             kind = "q" if holder.partition("|")[0] == flight.message.source else "d"
             turn.settle(flight, Outcome(kind, now, error_code="duplicate", error_text="message_id was used before"))
@@ -193,18 +197,29 @@ class Dispatcher:
             await portfolio.settle((), failed, int(time.time() * 1000))
 
     def _write(self, chosen: Chosen, now: float) -> None:
-        """One write per bind. What no longer fits (the bind went down, the rate was cut) is open again, at the front."""
+        """One write per bind. What no longer fits (the bind went down, the rate was cut) is open again, at the front.
+
+        So is what has become too late in an exchange that had to wait for the store: it is chosen again, and told of then.
+        """
+        later = time.time()
+        waited = later - now > _WAITED_S
         for slot, parts in chosen:
             going = []
+            missed = []
             # Tokens are taken now, not when the parts were chosen: the operator counts what arrives, whatever the exchange took.
             monotonic = time.monotonic()
             for part in parts:
                 # A duplicate, or another owner's by now.
                 if part.flight.concluded or part.flight.queue.fenced:
                     part.flight.flying -= 1
+                elif waited and slot.lane.gate.too_late(part.flight.message, later):
+                    part.flight.flying -= 1
+                    missed.append(part)
                 else:
                     part.written = monotonic
                     going.append(part)
+            if missed:
+                self._settler.put_back(missed, now)
             if len(going) < len(parts):
                 self._inbox.wake.set()  # there is room left
             room = slot.lane.tokens(monotonic).take(min(len(going), slot.port.room), monotonic)

@@ -146,9 +146,9 @@ class Forwarder:
             number = slot.lane.number
             if number is None:
                 continue
-            flights = []
+            flights: list[Flight] = []
             gate = slot.lane.gate
-            aside = False
+            gone: set[Flight] = set()
             for queue in slot.queues:
                 for part in queue.ready:
                     flight = part.flight
@@ -156,31 +156,35 @@ class Forwarder:
                         if not flight.admitted_at:  # else nobody is woken for what waits for tokens
                             flight.admitted_at = now
                             admitted = True
-                    elif not flight.admitted_at and not flight.concluded and not _is_late(flight, now):
-                        if wait := gate.closed(flight.message, now):
+                    elif not flight.admitted_at and not flight.concluded and flight not in gone:
+                        if _is_late(flight, now):
+                            self._settler.too_late(flight, now)
+                            gone.add(flight)
+                        elif wait := gate.closed(flight.message, now):
                             self._step_aside(flight, wait, now)
-                            aside = True
+                            gone.add(flight)
                         else:
                             flights.append(flight)
-            if not flights and not aside:
+            if not flights and not gone:
                 continue
             behind: Counter[TrafficClass] = Counter()
             for queue in slot.queues:
                 behind[queue.class_] += len(queue.records)
-            refused: set[Flight] = set()
             for flight, answer in zip(flights, await number.place(flights, behind), strict=True):
                 if flight.concluded:  # its queue went elsewhere meanwhile
                     continue
                 if isinstance(answer, Failure):
                     self._settler.refuse(flight, answer, now)
-                    refused.add(flight)
+                    gone.add(flight)
                 elif answer:
-                    self._step_aside(flight, answer, now)
+                    # A number that is held may be so for good: another may take its messages meanwhile.
+                    if not (number.is_held(flight.message) and self._settler.move(flight, now)):
+                        self._step_aside(flight, answer, now)
                 else:
                     flight.admitted_at = now
                     admitted = True
             for queue in slot.queues:
-                staying = (part for part in queue.ready if not (part.flight.concluded or part.flight in refused))
+                staying = (part for part in queue.ready if not (part.flight.concluded or part.flight in gone))
                 queue.keep(staying, now)
         return admitted
 
@@ -263,8 +267,9 @@ class Forwarder:
                 self._settler.defer(flight, 0.0, now)
                 continue
             if not gate.open:
-                # A message that is under way is written to its end.
-                if not flight.flying and not any(flight.ids) and (wait := gate.closed(message, now)):
+                # What is under way is written to its end: of this attempt a part has gone.
+                going = flight.flying or (flight.intended and any(flight.ids))
+                if not going and (wait := gate.closed(message, now)):
                     self._step_aside(flight, wait, now)
                     continue
                 left_s = message.expires_at - now if message.expires_at else inf

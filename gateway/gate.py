@@ -149,6 +149,10 @@ class Gate:
         """Seconds for which nobody may be written to, after which to ask again; `now` is Unix time."""
         return min(self._calendar.wait(message, now), _TOMORROW_S)
 
+    def too_late(self, message: Message, now: float) -> bool:
+        """Whether a message that was to go must not go any more: it has expired, or the hours have ended."""
+        return 0 < message.expires_at <= now or self._calendar.wait(message, now) > 0
+
     def within_hours(self, message: Message, now: float) -> Message:
         """Return the message as its provider is to know it: it gives up when the person may not be written to any more."""
         ends = self._calendar.ends(message, now)

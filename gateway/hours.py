@@ -108,7 +108,7 @@ class Calendar:
         return clock.opens(now) - now if clock else 0.0
 
     def ends(self, message: Message, now: float) -> float:
-        """Until when the person may be written to, without a break from now on; infinite for ever."""
+        """Until when the person may be written to, without a break from now on; `now` outside the hours, infinite for ever."""
         clock = self._of(message)
         return clock.closes(now) if clock else inf
 
@@ -132,9 +132,9 @@ class _Clock:
         return max(now, self._opens)
 
     def closes(self, now: float) -> float:
-        """The end of the hours that `now` is in, or of the next ones."""
+        """The end of the hours that `now` is in, else `now`."""
         self._look(now)
-        return self._closes
+        return self._closes if self._opens <= now else now
 
     def _look(self, now: float) -> None:
         if self._asked <= now < self._closes:

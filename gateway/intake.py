@@ -305,12 +305,13 @@ class Intake:
                     carrier = self._lanes[name]
                     topics[name] = topic_of(self._kafka, carrier.config, class_, job.tenant), carrier
                 topic, lane = topics[name]
-                if (
-                    len(text) > lane.carrier.sure_to_fit
-                    and lane.carrier.count(text) > lane.config.max_parts
-                    and not any(_fits(text, self._lanes[other]) for other in choice.lanes if other != name)
-                ):
-                    raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
+                if len(text) > lane.carrier.sure_to_fit and lane.carrier.count(text) > lane.config.max_parts:
+                    unfit = {*forbidden, *(other for other in choice.lanes if not _fits(text, self._lanes[other]))}
+                    name = pick(choice, to, down, unfit) or pick(choice, to, (), unfit) or ""
+                    if not name:
+                        raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
+                    lane = self._lanes[name]
+                    topic = topic_of(self._kafka, lane.config, class_, job.tenant)
                 message = Message(
                     message_id_of(job, index),
                     to,

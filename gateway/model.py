@@ -153,8 +153,11 @@ class Message(Struct, array_like=True, gc=False):
 
 
 def published_ms(message: Message) -> int:
-    """When the record of a message's job was appended, Unix milliseconds."""
-    return int(message.source.split(":")[2])
+    """When the record of a message's job was appended, Unix milliseconds; 0 for a message that intake has not made."""
+    try:
+        return int(message.source.split(":")[2])
+    except (IndexError, ValueError):
+        return 0
 
 
 class EventStatus(StrEnum):

@@ -147,6 +147,11 @@ class Number:
         late = Failure(Disposition.REJECTED, "template-held", state.reason, scope=Scope.TEMPLATE)
         return _wait(message, state.until, now, late)
 
+    def is_held(self, message: Message) -> bool:
+        """Whether Meta holds the number back for such a message, whatever its template is."""
+        state = self._board.conditions.number_state(self.whose, time.time(), template=bool(template_of(message)))
+        return state.standing != "ok"
+
     async def place(self, flights: Sequence[Flight], behind: Mapping[TrafficClass, int]) -> list[Failure | float]:
         """Reserve what messages need before they are written, and mark them; waits while the store is away.
 

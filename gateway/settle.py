@@ -203,13 +203,8 @@ class Settler:
     def defer(self, flight: Flight, seconds: float, now: float) -> None:
         """Let a message that is not under way step aside for so long; its parts are dropped in their turn."""
         message = flight.message
-        if flight.intended:  # it has made its claim: what comes back is another attempt
-            self._turn.settle(
-                flight,
-                Outcome(
-                    "r", now, tuple(flight.ids), parts=len(flight.ids), due=now + seconds, doubtful=flight.in_doubt
-                ),
-            )
+        if flight.intended:
+            self._postpone(flight, now + seconds, now)
             return
         # What may have been written before the ledger was lost is as doubtful when it comes back.
         outcome = Outcome(
@@ -279,6 +274,16 @@ class Settler:
         )
 
     # Private.
+
+    def _postpone(self, flight: Flight, due: float, now: float) -> None:
+        """A message that has made its claim comes back as another attempt, if its class sends again what may have gone."""
+        if flight.in_doubt and self.classes.in_doubt(flight.message.class_) == "report":
+            self.give_up(flight, "no-answer", now)
+            return
+        ids = tuple(flight.ids)
+        if flight.in_doubt:
+            self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id], goes_on=True)
+        self._turn.settle(flight, Outcome("r", now, ids, parts=len(ids), due=due, doubtful=flight.in_doubt))
 
     def _claim(self, flight: Flight) -> None:
         """Have it seen first whether it is a second copy, which has its end already, and whether its queue is still ours."""

@@ -164,7 +164,7 @@ def _queues(slot: Slot, backlog: Backlog, now: float) -> list[QueueStatus]:
         QueueStatus(
             slot=slot.index,
             class_=class_,
-            backlog=sum(backlog.behind(queue.tp, queue.progress.position) for queue in queues),
+            backlog=sum(backlog.waiting(queue) for queue in queues),
             oldest_s=max(_oldest(queue, now) for queue in queues),
             buffered=sum(len(queue.records) + len(queue.ready) for queue in queues),
             unsettled=sum(len(queue.flights) for queue in queues),

@@ -8,6 +8,7 @@ import time
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from gateway.flight import Queue
 from gateway.metrics.meters import histogram
 
 _TICK_S = 0.25
@@ -54,6 +55,14 @@ class Backlog:
     def behind(self, tp: TopicPartition, position: int) -> int:
         """Records from a position on."""
         return max(0, self._ends.get(tp, 0) - position)
+
+    def waiting(self, queue: Queue) -> int:
+        """Records of a queue that are not done; before any of it was, and while there is none, from where it is read."""
+        progress = queue.progress
+        if progress.position or progress.pending:
+            return self.behind(queue.tp, progress.position)
+        read = (positions.get(queue.tp) for positions in self._positions.values())
+        return sum(self.behind(queue.tp, at) for at in read if at is not None)
 
     def unread(self, topic: str) -> int:
         """Records of a topic that this worker's consumers have not been given, of the partitions that it has."""

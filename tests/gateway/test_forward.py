@@ -843,3 +843,65 @@ def test_what_bounced_at_the_end_of_the_hours_goes_on_as_its_next_attempt() -> N
     assert [part.number for part in one.write(MONDAY + 19 * 3600)] == [1]
     outcome = one.outcomes["short"]
     assert (outcome.kind, outcome.due) == ("r", MONDAY + 31 * 3600)
+
+
+def test_a_later_attempt_of_a_long_message_waits_for_the_hours_too() -> None:
+    """Nothing of this attempt is under way, though a part was accepted in the one before."""
+    one = daily()
+    put(one.queue("andina"), message("long", text=long_text(2), attempt=2, accepted_ids=("id-0", "")))
+    assert one.write(MONDAY) == []
+    outcome = one.outcomes["long"]
+    assert (outcome.kind, outcome.ids, outcome.due) == ("w", ("id-0", ""), MONDAY + 7 * 3600)
+
+
+@pytest.mark.parametrize(("class_", "kind"), [(TrafficClass.BULK, "u"), (OTP, "r")])
+def test_what_is_in_doubt_at_the_end_of_the_hours_is_told_of_as_its_class_says(class_: TrafficClass, kind: str) -> None:
+    """One part was not answered and the other bounced: reported, or sent again as another attempt; a receipt may tell in both."""
+    one = Line(alone())
+    hours = Hours(time_zone="UTC", days={"mon-sun": "07:00-19:00"}, classes=(TrafficClass.BULK, OTP))
+    one.lanes["andina"].gate.keep_hours(Calendar([hours]))
+    evening = MONDAY + 19 * 3600
+    put(one.queue("andina", class_), message("long", text=long_text(2), class_=class_))
+    first, second = one.write(evening - 1)
+    one.settler.unanswered([first], evening)
+    one.answer([second], RTHROTTLED, evening)
+    one.lanes["andina"].adaptive = Adaptive(100_000, 0.0)
+    assert one.write(evening) == []
+    assert one.outcomes["long"].kind == kind
+    assert one.turn.doubts
+
+
+# A store that is away.
+
+
+async def test_what_has_become_too_late_while_the_store_was_away_is_not_written(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been chosen in time, and the exchange took an hour. What may still go goes at once."""
+    config = configured({"andina": {}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        clock = time.time()
+        monkeypatch.setattr("gateway.dispatch.time", SimpleNamespace(time=lambda: clock, monotonic=time.monotonic))
+        exchange = site.worker.ledger.exchange
+
+        async def away(*asked: Any) -> Any:
+            nonlocal clock
+            clock += 3600
+            monkeypatch.setattr(site.worker.ledger, "exchange", exchange)
+            return await exchange(*asked)
+
+        monkeypatch.setattr(site.worker.ledger, "exchange", away)
+        queue = await site.queue("andina")
+        put(queue, message("late", expires_at=clock + 60), message("good"))
+        assert await settled(site) == ["x"]
+        assert ids(site.written("andina")) == ["good"]
+        assert port_of(queue.slot).in_flight == 1
+        assert {each.message.message_id: each.flying for each in queue.flights.values()}["good"] == 1
+
+
+async def test_a_message_whose_record_no_intake_has_made_has_an_end_too(store_url: str, namespace: str) -> None:
+    """It has no time of a job's record, and has expired all the same."""
+    config = configured({"andina": {}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        put(await site.queue("andina"), message(source="by hand", expires_at=1.0))
+        assert await settled(site) == ["x"]

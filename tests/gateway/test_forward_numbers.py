@@ -161,3 +161,37 @@ async def test_what_is_held_on_a_number_comes_back_when_it_expires() -> None:
     assert {each: outcome.due for each, outcome in one.outcomes.items()} == {"held": now + 7}
     one.choose(now + 1)
     assert [flight.message.message_id for flight in one.turn.unwritten] == ["late"]
+
+
+async def test_what_is_late_on_a_number_is_told_of_at_once_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intake passes on what has expired: a whole job of it may be ahead of one that has not."""
+    one = Line(numbers())
+    queue = one.queue("a")
+    put(queue, *(templated(f"late{n}", expires_at=NOW - 1) for n in range(40)), templated("good"))
+
+    async def place(flights: list[Flight], behind: object) -> list[float]:
+        return [0.0] * len(flights)
+
+    monkeypatch.setattr(number_of(one, "a"), "place", place)
+    written: list[str] = []
+    for _ in range(10):
+        one.forwarder.refill(one.slots.values(), NOW)
+        await one.forwarder.place(one.slots.values(), NOW)
+        written += ids(one.write())
+        one.exchange()
+    assert written == ["good"]
+    assert len(one.outcomes) == 40
+
+
+async def test_what_waits_for_a_number_that_is_held_takes_another_of_its_route() -> None:
+    """It may be held for good. Without another it waits."""
+    for lane, kind in (("b", "m"), ("a", "w")):
+        one = Line(numbers())
+        number = number_of(one, lane)
+        number._board.failed(Failure(Disposition.HOLD, "131048", after=3600.0), number.whose, "", time.time())
+        tried = () if lane == "b" else ("b",)
+        put(one.queue(lane), templated("m", tried=tried))
+        now = time.time()
+        one.forwarder.refill(one.slots.values(), now)
+        await one.forwarder.place(one.slots.values(), now)
+        assert one.outcomes["m"].kind == kind

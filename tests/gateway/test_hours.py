@@ -52,6 +52,7 @@ def test_a_message_waits_until_the_next_hours_begin(at: str, opens: str | None) 
 def test_hours_end_where_they_end_and_not_at_midnight_if_they_go_on() -> None:
     """A provider may be told to try until then."""
     assert Calendar([colombian()]).ends(message(), unix("2026-11-23 12:00")) == unix("2026-11-23 19:00")
+    assert Calendar([colombian()]).ends(message(), unix("2026-11-23 20:00")) == unix("2026-11-23 20:00")
     weekend = Calendar([colombian(days={"sat-sun": "00:00-24:00", "mon": "00:00-08:00"})])
     assert weekend.ends(message(), unix("2026-11-28 03:00")) == unix("2026-11-30 08:00")
 

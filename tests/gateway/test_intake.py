@@ -262,7 +262,7 @@ async def test_a_recipient_that_cannot_be_is_rejected_with_its_reason(
     assert desk.intake.counts == {"rejected": 1, "messages": 0}
 
 
-@pytest.mark.parametrize(("parts", "lanes"), [(2, {"j:0": "brava"}), (1, {})])
+@pytest.mark.parametrize(("parts", "lanes"), [(2, {"j:0": "andina"}), (1, {})])
 async def test_a_text_is_too_long_only_if_it_is_so_for_all_of_its_lanes(parts: int, lanes: dict[str, str]) -> None:
     """Which of them is down now says nothing of an earlier copy: that may have gone, and only the claim of this one knows."""
     config = configured({"andina": {"max_parts": parts}, "brava": {"max_parts": 1}}, [{"lanes": ["andina", "brava"]}])

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
 from gateway.brake import Brake
 from gateway.errors import Disposition
 from gateway.failover import Failover
+from gateway.flight import Queue
 from gateway.health import Health
 from gateway.inbox import Inbox
 from gateway.lane import Lane
@@ -33,8 +33,8 @@ class Ends:
 
     async def look(self) -> None: ...
 
-    def behind(self, tp: TopicPartition, position: int) -> int:
-        return self.end - position
+    def waiting(self, queue: Queue) -> int:
+        return self.end - queue.progress.position
 
 
 class Worker:
