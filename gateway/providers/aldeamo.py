@@ -1,6 +1,6 @@
 """Aldeamo, an aggregator of Colombia and its neighbours. EXPERIMENTAL.
 
-There is no public reference: this is what third-party integrations do (channels.md §3.5). Receipts and throttling are only
+There is no public reference: this is what third-party integrations do. Receipts and throttling are only
 in contracts, so that callbacks are refused, whatever they are, and a delivery stays unknown.
 """
 

@@ -1,4 +1,4 @@
-"""Infobip: SMS API v3, many messages in a request and an outcome for each inside one 200 (channels.md §3.2)."""
+"""Infobip: SMS API v3, many messages in a request and an outcome for each inside one 200 (infobip.com/docs, SMS)."""
 
 from __future__ import annotations
 

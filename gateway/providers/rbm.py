@@ -1,4 +1,4 @@
-"""RCS through Google's RCS for Business, RBM (channels.md §2). The only provider that needs the package `cryptography`."""
+"""RCS through Google's RCS for Business, RBM (developers.google.com). The only provider that needs the package `cryptography`."""
 
 from __future__ import annotations
 

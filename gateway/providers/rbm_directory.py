@@ -1,4 +1,4 @@
-"""Whom an agent of RBM reaches, asked for many numbers at a time (channels.md §2; reference/rest/v1/users/batchGet).
+"""Whom an agent of RBM reaches, asked for many numbers at a time (rcs-business-messaging, reference/rest/v1/users/batchGet).
 
 Only operators count at which the agent is launched: of one that is still being tested it says that it reaches nobody.
 """

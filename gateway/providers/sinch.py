@@ -1,4 +1,4 @@
-"""Sinch: SMS REST API (XMS), one batch with one recipient per message (channels.md §3.4)."""
+"""Sinch: SMS REST API (XMS), one batch with one recipient per message (developers.sinch.com, SMS)."""
 
 from __future__ import annotations
 

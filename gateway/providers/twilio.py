@@ -1,4 +1,4 @@
-"""Twilio: SMS (Messages API) and voice calls that speak a text or play a recording (Calls API), channels.md §3.1."""
+"""Twilio: SMS (Messages API) and voice calls that speak a text or play a recording (Calls API), as twilio.com/docs has them."""
 
 from __future__ import annotations
 

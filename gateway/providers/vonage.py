@@ -1,4 +1,4 @@
-"""Vonage: SMS API, always 200 with a status for each part of a text (channels.md §3.3)."""
+"""Vonage: SMS API, always 200 with a status for each part of a text (developer.vonage.com, SMS)."""
 
 from __future__ import annotations
 

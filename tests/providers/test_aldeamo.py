@@ -1,4 +1,4 @@
-"""Aldeamo (experimental): partial success inside one 200, by channels.md §3.5."""
+"""Aldeamo (experimental): partial success inside one 200."""
 
 from __future__ import annotations
 

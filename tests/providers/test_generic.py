@@ -1,4 +1,4 @@
-"""The generic provider: the requests and credentials of channels.md §3.6."""
+"""The generic provider: its requests and credentials."""
 
 from __future__ import annotations
 

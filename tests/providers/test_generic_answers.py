@@ -1,4 +1,4 @@
-"""The generic provider: success, results and the classification of failures, channels.md §3.6."""
+"""The generic provider: success, results and the classification of failures."""
 
 from __future__ import annotations
 

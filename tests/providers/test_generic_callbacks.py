@@ -1,4 +1,4 @@
-"""The generic provider: the shapes and the proofs of callbacks, channels.md §3.6."""
+"""The generic provider: the shapes and the proofs of callbacks."""
 
 from __future__ import annotations
 

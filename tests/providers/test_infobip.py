@@ -1,4 +1,4 @@
-"""Infobip: batches, an outcome for each message, reports with the network, by the tables of channels.md §3.2."""
+"""Infobip: batches, an outcome for each message, reports with the network."""
 
 from __future__ import annotations
 

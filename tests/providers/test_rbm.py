@@ -1,4 +1,4 @@
-"""RCS through RBM: ids of ours, service account, signed events, by the tables of channels.md §2."""
+"""RCS through RBM: ids of ours, service account, signed events."""
 
 from __future__ import annotations
 

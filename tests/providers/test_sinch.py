@@ -1,4 +1,4 @@
-"""Sinch: one batch a message, signed receipts by recipient, by the tables of channels.md §3.4."""
+"""Sinch: one batch a message, signed receipts by recipient."""
 
 from __future__ import annotations
 

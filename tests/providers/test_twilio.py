@@ -1,4 +1,4 @@
-"""Twilio: SMS and voice, by the tables of channels.md §3.1."""
+"""Twilio: SMS and voice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vonage: always 200 with a status for each part, and signed receipts, by the tables of channels.md §3.3."""
+"""Vonage: always 200 with a status for each part, and signed receipts."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_everything_is_taken_within_a_service_window(content: dict[str, Any]) ->
 
 
 def test_every_kind_of_parameter_is_taken() -> None:
-    """As in channels.md §1.1."""
+    """As Meta's reference of messages has it."""
     body = {
         "type": "body",
         "parameters": [

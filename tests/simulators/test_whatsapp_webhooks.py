@@ -56,7 +56,7 @@ def test_reports_are_signed_and_carry_our_reference() -> None:
 
 
 def test_a_failure_is_reported_with_its_error() -> None:
-    """As in channels.md §1.3."""
+    """As Meta's reference of webhooks has them."""
     end = WhatsApp(Behaviour(failures={"131026": 1.0}), webhook_url="http://a")
     updates = [update for _, update in submit(end, message()).updates]
     ((field, value),) = changes(end.reports(updates, 0))

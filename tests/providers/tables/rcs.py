@@ -1,4 +1,4 @@
-"""RBM: a token first, then whom the agent reaches, then the message (channels.md §2)."""
+"""RBM: a token first, then whom the agent reaches, then the message."""
 
 from __future__ import annotations
 

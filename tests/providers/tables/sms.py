@@ -1,4 +1,4 @@
-"""Twilio's SMS, Vonage, Sinch, Infobip and Aldeamo (channels.md §3)."""
+"""Twilio's SMS, Vonage, Sinch, Infobip and Aldeamo."""
 
 from __future__ import annotations
 
