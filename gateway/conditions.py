@@ -62,8 +62,9 @@ _REPLIES = "restriction:RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
 _UTILITY = "restriction:RATE_LIMITED_UTILITY_TEMPLATE_MESSAGING"
 _UTILITY_CODE = "131064"
 _ENDS = {"ACCOUNT_DELETED": _EVER, "ACCOUNT_OFFBOARDED": _EVER, "ACCOUNT_RECONNECTED": 0.0}
-_OF_A_TOKEN = {"0", "3", "10", "190", *map(str, range(200, 300)), "131005"}
-"""What concerns a token and its permissions (META/support/error-codes): each process has its own, a restart brings another."""
+_OF_A_TOKEN = {"0", "3", "10", "33", "190", *map(str, range(200, 300)), "131005"}
+"""What concerns a token and its permissions (META/support/error-codes): each process has its own, a restart brings another.
+Of a number that a token may not see Graph says the same as of one that is gone (33)."""
 _LASTING_STOPS = {str(code) for code, rule in RULES.items() if rule.disposition is Disposition.STOP} - _OF_A_TOKEN
 """What stops a number also after a restart: a proxy's `http:403`, or a word that is new, says nothing of the number."""
 _POLLED = {"quality", "throughput", "display_phone_number", "limit"}

@@ -14,7 +14,7 @@ What must be true, whatever the peer sends:
 
 An SMSC that answers enquire_link may be deaf to submit_sm all the same. When a request of an ESME expires and nothing has been
 answered since it was written, the session is on `probation`: it has room for one request at a time, until anything is answered,
-be it late. When one that was written after that expires as well, and still nothing was answered, the session closes; whoever
+be it late. When one that was written after that expires as well, and still nothing was answered, the session unbinds; whoever
 connects anew begins on probation, as after a session that ended before anything was answered. So a silent SMSC is not given
 window after window but one message in a response timeout, what comes up to a whole timeout too late is still taken, and who is
 slow, or has lost a single answer, keeps its bind.
@@ -291,9 +291,10 @@ class Session:
             expired = deadline
         if expired >= self._unheard_from and self.role is Role.ESME and self.can_send:
             if self._silent:
-                return [*events, self.close("submit_sm not answered")]
-            self._silent = self.probation = True
-            self._unheard_from = now + self._response_timeout
+                self.unbind(now, "submit_sm not answered")
+            else:
+                self._silent = self.probation = True
+                self._unheard_from = now + self._response_timeout
         if self._peer_unbind is not None:
             if not waiting or self._peer_unbind[1] <= now:
                 events.append(self._finish_peer_unbind())
@@ -349,7 +350,7 @@ class Session:
                         self._disowned(now)
                     if not waiting and self._peer_unbind is not None:
                         events.append(self._finish_peer_unbind())
-                        return events
+                        return self._last(events)
                 elif command_id == request_id and self.state in taking:
                     try:
                         events.append(read(body, sequence))
@@ -358,11 +359,11 @@ class Session:
                 else:
                     self._receive_other(command_id, status, sequence, body, now, events)
                     if events and isinstance(events[-1], Closed):
-                        return events
+                        return self._last(events)
         except FramingError as error:
             self._out.append(encode_response(_GENERIC_NACK, CommandStatus.ESME_RINVCMDLEN, 0))
             events.append(self.close(f"framing: {error}"))
-            return events
+            return self._last(events)
         self._buffer = buffer[at:] if at < size else b""
         if len(waiting) + len(self._late) < unanswered:
             self._silent = self.probation = False
@@ -373,7 +374,13 @@ class Session:
         """The peer closed the connection."""
         return [] if self.state is State.CLOSED else [self.close("connection closed by the peer")]
 
-    # Private: one PDU that is neither the request nor the answer of the traffic.
+    # Private: the end, and one PDU that is neither the request nor the answer of the traffic.
+
+    def _last(self, events: list[Event]) -> list[Event]:
+        """An answer that comes with the end ends the silence as any other does."""
+        if any(isinstance(event, Response | LateResponse) for event in events):
+            self.probation = False
+        return events
 
     def _receive_other(
         self, command_id: int, status: int, sequence: int, body: bytes, now: float, events: list[Event]

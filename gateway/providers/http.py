@@ -72,7 +72,8 @@ class HttpPort:
     """See the module. `start` once, `close` once.
 
     While its provider cannot be reached it is down: it takes nothing, and looks with growing pauses whether that is over. So it
-    is when the answers say nothing; but that is over when one does, and for this it takes a message after each pause.
+    is when the answers say nothing; but that is over when one does, and for this it takes a message after each pause, and is down
+    while that is not answered. With none to take it counts as up: else it would be given none once its messages went elsewhere.
     """
 
     def __init__(self, shared: HttpLane, inbox: Inbox, on_bound: Callable[[], None]) -> None:
@@ -98,7 +99,7 @@ class HttpPort:
         self._recovery: asyncio.Task[None] | None = None
         self._failures = 0  # to connect, since there was an answer
         self._silences = 0  # requests in a row of which nobody knows what became
-        self._silence = ""  # why it rests, while it does
+        self._silence = ""  # why it asks one at a time, while it does
         self._resting: asyncio.TimerHandle | None = None
         self._down = "not started yet"
         self.in_flight = 0
@@ -107,12 +108,13 @@ class HttpPort:
     @property
     def room(self) -> int:
         """Messages that `submit` takes now."""
-        window = self._window if self._silences < _SILENCES else 1
+        window = 1 if self._silence else self._window
         return max(0, window - self.in_flight) if self.bound else 0
 
     @property
     def bound(self) -> bool:
-        reachable = self._open and self._recovery is None and self._resting is None
+        silent = self._resting is not None or (self._silence and self.in_flight)
+        reachable = self._open and self._recovery is None and not silent
         return reachable and (not self._grants.needed or bool(self._grants.token))
 
     @property
@@ -308,6 +310,7 @@ class HttpPort:
             self._fall_silent(unknown[0])
         else:
             self._silences = 0
+            self._silence = ""
             self._rested()
 
     def _refuse(self, taken: Sequence[Taken], failure: Failure) -> None:
@@ -417,7 +420,6 @@ class HttpPort:
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None
-            self._silence = ""
             self._inbox.wake.set()
 
     def _up(self) -> None:

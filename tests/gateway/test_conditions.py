@@ -243,14 +243,14 @@ def test_after_the_spam_limit_a_number_is_tried_slowly_for_as_long_again() -> No
     assert conditions.rate_of("other", OTP, CONTRACT, POLICY, NOW + HOUR) == 100.0
 
 
-@pytest.mark.parametrize("code", ["http:401", "http:404", "url", "999999", "190"])
+@pytest.mark.parametrize("code", ["http:401", "http:404", "url", "999999", "190", "33"])
 def test_what_stops_a_number_for_good_are_metas_own_words(code: str) -> None:
     """The rest is about what this process was given: a restart, with other settings, is to begin anew."""
     conditions = Conditions()
     assert not conditions.failed(Failure(Disposition.STOP, code), OURS, "", NOW)
     assert conditions.stopped("1065") == ""
-    assert conditions.failed(Failure(Disposition.STOP, "33"), OURS, "", NOW)
-    assert conditions.stopped("1065") == "33"
+    assert conditions.failed(Failure(Disposition.STOP, "133010"), OURS, "", NOW)
+    assert conditions.stopped("1065") == "133010"
 
 
 def test_a_refusal_of_a_person_is_none_of_these() -> None:

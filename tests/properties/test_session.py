@@ -31,7 +31,6 @@ REQUESTS = (CommandId.SUBMIT_SM, CommandId.DELIVER_SM)
 KINDS = st.sampled_from([BindTransmitter, BindReceiver, BindTransceiver])
 STATUSES = st.sampled_from([0, 0, 0, 0x58, 0x14, 0x40B, 0x04])
 PATIENCE_S = 20.0
-SILENT = "submit_sm not answered"
 
 
 class End:
@@ -89,6 +88,7 @@ class End:
             assert isinstance(event, EVENTS) or type(event).__name__ == "BindResp"
             if isinstance(event, Response | LateResponse):
                 self.answered_at, self.unheard = now, 0
+                assert not self.session.probation
             if isinstance(event, Response):
                 del self.open[event.context]
                 self.believe(event)
@@ -100,15 +100,20 @@ class End:
                 self.believe(event)
             elif isinstance(event, Closed):
                 assert position == len(events) - 1
-                if event.reason == SILENT:
-                    assert self.session.role is Role.ESME
-                    assert now - self.answered_at > 2 * PATIENCE_S - 0.001
                 for context in event.unanswered:
                     del self.open[context]
             elif isinstance(event, SubmitSM | DeliverSM | DataSM):
                 self.to_answer.append(event)
             elif isinstance(event, Bind):
                 self.session.answer_bind(event, 0, "SMSC")
+
+    def tick(self, now: float) -> None:
+        """Let time pass: by that alone only an ESME leaves, and only who has been silent for long enough."""
+        before = self.session.state
+        self.take(self.session.tick(now), now)
+        if self.session.state is State.UNBINDING and before is not State.UNBINDING:
+            assert self.session.role is Role.ESME
+            assert now - self.answered_at > 2 * PATIENCE_S - 0.001
 
     def believe(self, event: Response | LateResponse) -> None:
         """The answer is the one to this request, if nothing but the other end has spoken."""
@@ -174,7 +179,7 @@ class Conversation(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for end in self.ends:
-            end.take(end.session.tick(self.now), self.now)
+            end.tick(self.now)
             deadline = end.session.next_deadline
             assert deadline is None or deadline > self.now, "a deadline that has passed would be awaited for ever"
 
@@ -185,7 +190,7 @@ class Conversation(RuleBasedStateMachine):
             self.submit(smsc=False, wanted=wanted)
             self.now += 5.0
             self.lie(smsc=False, command_id=CommandId.ENQUIRE_LINK_RESP, status=0, sequence_number=1, body=b"")
-            self.esme.take(self.esme.session.tick(self.now), self.now)
+            self.esme.tick(self.now)
 
     @rule(smsc=st.booleans())
     def unbind(self, smsc: bool) -> None:

@@ -51,6 +51,30 @@ async def test_an_answer_in_between_is_one(between: Step) -> None:
         assert (stage.port.bound, stage.port.room) == (True, 4)
 
 
+@pytest.mark.parametrize("at_last", [accept, disconnect], ids=["answers", "says nothing"])
+async def test_a_port_is_down_while_it_tries_whether_somebody_answers(at_last: Step) -> None:
+    """What waits behind the one message must not wait for its answer where the route has another lane."""
+    gate = asyncio.Event()
+
+    async def slowly(request: Request, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await at_last(request, writer)
+
+    server = Server(*[SILENT] * 5, slowly)
+    async with staged(server, reconnect_min_s=0.05, reconnect_max_s=0.05) as stage:
+        for _ in range(5):
+            await stage.outcome("a")
+        await stage.until(lambda: stage.port.bound)
+        assert stage.port.down_reason == ""
+        stage.submit("a")
+        assert (stage.port.bound, stage.port.room, stage.port.down_reason) == (False, 0, "silent: http:502")
+        await stage.until(lambda: len(server.requests) == 6)
+        gate.set()
+        await stage.results(1)
+        await stage.until(lambda: stage.port.bound)
+        assert stage.port.room == (4 if at_last is accept else 1)
+
+
 async def test_what_waits_is_handed_back_when_the_provider_falls_silent() -> None:
     """It was not written, and is in doubt of nothing."""
     server = Server(*[SILENT] * 6)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smpp.constants import CommandId, CommandStatus
+from smpp.constants import RESPONSE, CommandId, CommandStatus
 from smpp.errors import LocalProtocolError
 from smpp.events import Closed, Event, Expired, LateResponse, Malformed, Response, Unexpected
 from smpp.link import BindConfig, BindKind, Failure, FailureKind, Link, reconnect_delay
@@ -563,16 +563,16 @@ async def test_blackhole() -> None:
 
 
 async def deaf(peer: Peer) -> None:
-    """Bind, show life, answer nothing else to the end."""
+    """Bind, answer what asks nothing, and nothing else."""
     await peer.take_bind()
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while pdu := await peer.read():
-            if pdu[0] == C.ENQUIRE_LINK:
-                peer.send(HEADER.pack(16, C.ENQUIRE_LINK_RESP, 0, pdu[1]))
+            if pdu[0] in (C.ENQUIRE_LINK, C.UNBIND):
+                peer.send(HEADER.pack(16, pdu[0] | RESPONSE, 0, pdu[1]))
 
 
 async def test_an_smsc_that_answers_no_submit_sm() -> None:
-    """It is left for a new bind, which begins with one request, and with the whole window once that is answered."""
+    """It is left in order for a new bind, which begins with one request, and has the whole window once that is answered."""
 
     async def listen(peer: Peer) -> None:
         await peer.take_bind()
@@ -588,8 +588,9 @@ async def test_an_smsc_that_answers_no_submit_sm() -> None:
         assert [await owner.next(), await owner.next()] == [Expired("first"), Expired("second")]
         assert (link.bound, link.room) == (True, 1)
         link.submit([(BODY, "third")])
-        assert [await owner.next(), await owner.next()] == [Expired("third"), Closed("submit_sm not answered", [])]
-        assert await owner.down() == (FailureKind.LOST, "submit_sm not answered")
+        assert await owner.next() == Expired("third")
+        assert await owner.next() == Closed("submit_sm not answered", [], clean=True)
+        assert await owner.down() == (FailureKind.UNBOUND, "submit_sm not answered")
         assert (await owner.down())[0] is FailureKind.REJECTED
         await owner.bound()
         assert link.room == 1

@@ -407,9 +407,42 @@ def test_silence_that_goes_on_ends_the_session(sign: bytes) -> None:
     session.tick(60.0)
     session.submit([(BODY, "b")], 61.0)
     session.receive(sign, 120.0)
+    session.data_to_send()
     assert session.tick(120.9) == []
-    assert session.tick(121.0) == [Expired("b"), Closed("submit_sm not answered", [])]
-    assert (session.state, session.probation) == (State.CLOSED, True)
+    assert session.tick(121.0) == [Expired("b")]
+    assert (sent(session), session.room) == ([Sent(C.UNBIND, 0, 4, b"")], 0)
+    assert session.receive(header(C.UNBIND_RESP, 4), 122.0) == [Closed("submit_sm not answered", [], clean=True)]
+    assert session.probation
+
+
+def test_who_is_silent_to_our_unbind_too_is_left_without() -> None:
+    """It has the time of an enquire_link, whatever else it says."""
+    session = esme()
+    session.submit([(BODY, "a")], 0.0)
+    unheard(session, 59.0)
+    session.tick(60.0)
+    session.submit([(BODY, "b")], 61.0)
+    unheard(session, 120.0)
+    session.tick(121.0)
+    unheard(session, 130.0)
+    assert session.tick(130.9) == []
+    assert session.tick(131.0) == [Closed("unbind not answered", [])]
+    assert session.probation
+
+
+def test_what_is_answered_while_a_silent_peer_is_left() -> None:
+    """Then somebody listens, and whoever connects anew has the whole window."""
+    session = esme(window=3)
+    session.submit([(BODY, "a")], 0.0)
+    unheard(session, 59.0)
+    session.tick(60.0)
+    session.submit([(BODY, "b")], 61.0)
+    unheard(session, 120.0)
+    session.tick(121.0)
+    assert session.receive(submit_resp(3), 122.0) == [LateResponse("b", 0, "id")]
+    assert (session.probation, session.room) == (False, 0)
+    assert session.receive(header(C.UNBIND_RESP, 4), 123.0) == [Closed("submit_sm not answered", [], clean=True)]
+    assert not session.probation
 
 
 def test_one_answer_that_is_lost_is_no_silence() -> None:
@@ -469,6 +502,37 @@ def test_a_session_that_ends_with_its_window_unanswered(answered: int, probation
     session.receive(b"".join(submit_resp(2 + number) for number in range(answered)), 1.0)
     session.receive_eof()
     assert session.probation is probation
+
+
+@pytest.mark.parametrize("answer", [submit_resp(2), header(C.GENERIC_NACK, 2, S.ESME_RSYSERR)], ids=["resp", "nack"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (header(C.UNBIND, 5), b""),
+        (b"", header(C.UNBIND, 5)),
+        (b"", HEADER.pack(1, 0, 0, 0)),
+    ],
+    ids=["unbound before", "unbound after", "framing"],
+)
+def test_a_last_answer_that_comes_with_the_end_ends_the_silence(answer: bytes, before: bytes, after: bytes) -> None:
+    """However they are cut: who comes after that begins with the whole window."""
+    for at_once in (True, False):
+        session = Session(Role.ESME, **TIMES, probation=True)
+        session.bind(BindTransceiver(), 0.0)
+        session.receive(header(C.BIND_TRANSCEIVER_RESP, 1), 0.0)
+        session.submit([(BODY, "a")], 0.0)
+        for data in [before + answer + after] if at_once else [before, answer, after]:
+            session.receive(data, 1.0)
+        assert (session.state, session.probation) == (State.CLOSED, False)
+
+
+def test_a_first_answer_that_comes_with_the_end_is_one() -> None:
+    """What is unanswered besides it says nothing of those who come after."""
+    session = esme()
+    session.submit([(BODY, "a"), (BODY, "b")], 0.0)
+    session.unbind(0.0)
+    assert len(session.receive(submit_resp(2) + header(C.UNBIND_RESP, 4), 1.0)) == 2
+    assert not session.probation
 
 
 def test_an_unbind_ends_before_the_silence_does() -> None:
