@@ -74,6 +74,7 @@ async def test_an_operator_that_never_answers_the_bind(stage: Stages) -> None:
     ):
         sent = people("j", 500)
         await site.publish(job("j", sent.values()))
+        await site.until(lambda: bool(worker.slots.slots))
         [slot] = worker.slots.slots.values()
         await site.until(lambda: "bind not answered" in slot.port.down_reason)
         account.behaviour = Behaviour()
