@@ -53,6 +53,6 @@ $(VENV): $(READY)
 $(READY): requirements.lock pyproject.toml .ci/venv
 	@.ci/venv $(VENV)
 	@echo "Installing the pinned requirements into $(VENV) (once)"
-	@$(PIP) install --requirement requirements.lock
+	@$(PIP) install --no-compile --requirement requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
