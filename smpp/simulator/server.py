@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,6 +73,7 @@ class Simulator:
         self._connections: set[Connection] = set()
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None  # keeps the port from being given to others while nobody listens
         self._ticker: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -98,6 +100,7 @@ class Simulator:
     async def stop(self) -> None:
         """Cut every connection and stop listening. The accounts keep their memory, so `start` goes on where this ended."""
         await self.refuse()
+        self._give_up_port()
         connections = tuple(self._connections)
         self.drop_connections()
         if self._ticker is not None:
@@ -111,16 +114,22 @@ class Simulator:
         """Take connections again, on the same port."""
         if self._server is None:
             loop = asyncio.get_running_loop()
+            self._give_up_port()
             self._server = await loop.create_server(self._connection, self.host, self.port, ssl=self._ssl, backlog=512)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Refuse new connections (ECONNREFUSED); those there are stay."""
+        """Refuse new connections (ECONNREFUSED); those there are stay, and so does the port ours."""
         if self._server is not None:
+            listening = self._server.sockets[0]
+            family, address = listening.family, listening.getsockname()
             self._server.close()
             self._server = None
             # The socket is closed in the loop's next turn.
             await asyncio.sleep(0)
+            self._reserved = socket.socket(family, socket.SOCK_STREAM)
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._reserved.bind(address)
 
     # Accidents, and what an operator sends on its own. Without a system_id they happen to every connection, bound or not;
     # KeyError for one that is no account's.
@@ -173,6 +182,11 @@ class Simulator:
         pump.push(now)
 
     # Private.
+
+    def _give_up_port(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     def _connection(self) -> Connection:
         session = Session(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -276,10 +277,12 @@ async def test_binds_that_fail(options: dict[str, Any], behaviour: dict[str, Any
 
 
 async def test_refuses_connections_and_takes_them_again() -> None:
-    """On the same port; what is connected stays."""
+    """On the same port, which nobody else can have meanwhile; what is connected stays."""
     async with simulated() as (simulator, _), linked(simulator) as (link, esme):
         await esme.is_bound()
         await simulator.refuse()
+        with pytest.raises(OSError, match="in use"), socket.socket() as other:
+            other.bind((simulator.host, simulator.port))
         async with linked(simulator) as (_, late):
             await late.until(lambda: FailureKind.CONNECT in late.failures)
             link.submit(bodies(1))
