@@ -31,9 +31,9 @@ log = logging.getLogger("gateway.slots")
 
 _COMMIT_S = 1.0
 _POLL_MS = 50
+"""A queue that gets room while others are waited for is asked for again after this."""
 _LEAST = 100
 """Records that a queue may have however much all the others hold: it must not wait for those of lanes that do not move."""
-"""A queue that gets room while others are waited for is asked for again after this."""
 _LAST_SETTLE_S = 5.0
 """How long settling may take once all is answered. The ledger knows as much: a broker or a store that is away may not hold up
 a process that wants to stop."""
@@ -80,6 +80,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         """Cleared between revoke and assign: what is fetched then is fetched again."""
         self._rebalances = 0
         """What waited meanwhile is of an assignment that is over."""
+        self._polling = asyncio.Lock()
+        """Held while records are asked for, which aiokafka goes on with across a rebalance."""
         self._assigning: asyncio.Task[None] | None = None
         self._commit_now = asyncio.Event()
         self._closed = False
@@ -140,12 +142,13 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 return
             if await self._take(tp, offsets.get(tp, 0)):
                 used.add(self._topics[tp.topic][0])
-        for tp, queue in self._queues.items():
-            # What was fetched since the assignment has been dropped: the position goes back with it.
-            if queue.committed:
-                self._consumer.seek(tp, queue.committed)
-        if unseen := [tp for tp, queue in self._queues.items() if not queue.committed]:
-            await self._consumer.seek_to_beginning(*unseen)
+        async with self._polling:
+            # What was fetched since the assignment is dropped: the position goes back with it, and may not move after that.
+            for tp, queue in self._queues.items():
+                if queue.committed:
+                    self._consumer.seek(tp, queue.committed)
+            if unseen := [tp for tp, queue in self._queues.items() if not queue.committed]:
+                await self._consumer.seek_to_beginning(*unseen)
         owned = Counter(lane for lane, _ in self.slots)
         now = time.monotonic()
         for name, lane in self._lanes.items():
@@ -175,7 +178,8 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 continue
             rebalances = self._rebalances
             try:
-                fetched = await fetch(self._consumer, *wanting, timeout_ms=_POLL_MS, max_records=2 * self._batch)
+                async with self._polling:
+                    fetched = await fetch(self._consumer, *wanting, timeout_ms=_POLL_MS, max_records=2 * self._batch)
             except (KafkaError, IllegalStateError) as error:
                 log.warning("fetch: %s", error or type(error).__name__)
                 await asyncio.sleep(0.2)

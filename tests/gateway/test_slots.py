@@ -60,6 +60,9 @@ class Group:
         self.asked: list[set[TopicPartition]] = []
         self.ends: dict[TopicPartition, int] = {}
         self.before_answer = lambda: None
+        self.answers = asyncio.Event()
+        """Cleared while a poll waits for records."""
+        self.answers.set()
 
     def check_errors(self) -> None:
         if self.ailment is not None:
@@ -95,8 +98,11 @@ class Group:
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         self.asked.append(set(partitions))
         await asyncio.sleep(0)
+        await self.answers.wait()
         self.before_answer()
-        return {tp: records for tp in partitions if (records := self.records.pop(tp, []))}
+        found = {tp: records for tp in partitions if (records := self.records.pop(tp, []))}
+        self.positions.update({tp: records[-1].offset + 1 for tp, records in found.items()})
+        return found
 
 
 class Deaf(Port):
@@ -605,6 +611,25 @@ async def test_what_was_fetched_across_a_rebalance_is_dropped(store_url: str, na
             await it.until(lambda: it.group.asked)
             await asyncio.sleep(0)
         assert len(it.queue(tp).records) == 0
+        assert it.queue(tp).progress.pending == 0
+
+
+async def test_a_poll_that_outlasts_a_rebalance_takes_nothing_away(store_url: str, namespace: str) -> None:
+    """What it brings is dropped, so the position goes back after it: records would wait for the next rebalance."""
+    async with owner(store_url, namespace) as it:
+        tp = it.tp()
+        it.group.offsets[tp] = 5
+        await it.assign(tp)
+        it.group.answers.clear()
+        async with it.fetching():
+            await it.until(lambda: it.group.asked)
+            assigning = asyncio.create_task(it.assign(tp))
+            await asyncio.wait([assigning], timeout=0.2)  # all of it but for what has to wait for the poll
+            it.group.records[tp] = [record(tp.topic, 5, b"{}")]
+            it.group.answers.set()
+            await assigning
+            await it.until(lambda: len(it.group.asked) > 1)
+        assert it.group.positions[tp] == 5
         assert it.queue(tp).progress.pending == 0
 
 
