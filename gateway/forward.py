@@ -16,7 +16,7 @@ from gateway.admission import LOOK_S, Admission
 from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
 from gateway.lane import Lane, Slot
-from gateway.model import TrafficClass
+from gateway.model import TrafficClass, has_expired
 from gateway.providers.contract import Failure, Unsendable
 from gateway.settle import Settler
 from gateway.turn import Turn
@@ -157,7 +157,7 @@ class Forwarder:
                             flight.admitted_at = now
                             admitted = True
                     elif not flight.admitted_at and not flight.concluded and flight not in gone:
-                        if _is_late(flight, now):
+                        if has_expired(flight.message, now):
                             self._settler.too_late(flight, now)
                             gone.add(flight)
                         elif wait := gate.closed(flight.message, now):
@@ -260,7 +260,7 @@ class Forwarder:
             if flight.failure is not None and not self._settler.worth_it(flight):
                 self._settler.drop(part, now)
                 continue
-            if 0 < message.expires_at <= now and not flight.flying:
+            if has_expired(message, now) and not flight.flying:
                 self._settler.too_late(flight, now)
                 continue
             if flight.admitted_at and not flight.intended and now - flight.admitted_at > _STALE_S:
@@ -313,7 +313,7 @@ class Forwarder:
                 for part in queue.ready:
                     flight = part.flight
                     if (
-                        _is_late(flight, now)
+                        has_expired(flight.message, now)
                         and not (flight in late or flight.flying or flight.concluded)
                         and self._settler.worth_it(flight)
                     ):
@@ -336,7 +336,3 @@ class Forwarder:
 
 def _last_served(slot: Slot) -> int:
     return slot.served
-
-
-def _is_late(flight: Flight, now: float) -> bool:
-    return 0 < flight.message.expires_at <= now

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gateway.hours import Calendar
 from gateway.lane_config import CapKind, Caps
-from gateway.model import Message, TrafficClass
+from gateway.model import Message, TrafficClass, has_expired
 from gateway.pairs import Pairs
 from gateway.providers.whatsapp import template_of
 from ratelimit import TokenBucket
@@ -151,7 +151,7 @@ class Gate:
 
     def too_late(self, message: Message, now: float) -> bool:
         """Whether a message that was to go must not go any more: it has expired, or the hours have ended."""
-        return 0 < message.expires_at <= now or self._calendar.wait(message, now) > 0
+        return has_expired(message, now) or self._calendar.wait(message, now) > 0
 
     def within_hours(self, message: Message, now: float) -> Message:
         """Return the message as its provider is to know it: it gives up when the person may not be written to any more."""

@@ -152,6 +152,11 @@ class Message(Struct, array_like=True, gc=False):
     """The attempt with which its channel began: retries count from there, and its parts are known together by it."""
 
 
+def has_expired(message: Message, now: float) -> bool:
+    """Whether nobody wants it any more; `now` is Unix seconds."""
+    return 0 < message.expires_at <= now
+
+
 def published_ms(message: Message) -> int:
     """When the record of a message's job was appended, Unix milliseconds; 0 for a message that intake has not made."""
     try:

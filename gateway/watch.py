@@ -100,7 +100,8 @@ class Watch:
         for (name, _), slot in self._slots.items():
             if slot.port.bound and not slot.lane.stopped:
                 can[name] = 1
-            waiting[name] += sum(self._backlog.waiting(queue) for queue in slot.queues)
+            if self._brake.most:
+                waiting[name] += sum(self._backlog.waiting(queue) for queue in slot.queues)
         return [value for name in can for value in (name, can[name], waiting[name])]
 
     def _note(self, said: list[bytes | int], now: float) -> None:

@@ -361,6 +361,18 @@ def unheard(session: Session, now: float) -> None:
     session.data_to_send()
 
 
+def deaf() -> Session:
+    """One on probation, whose next request is not answered either, at 121 s."""
+    session = esme(window=3)
+    session.submit([(BODY, "a")], 0.0)
+    unheard(session, 59.0)
+    session.tick(60.0)
+    session.submit([(BODY, "b")], 61.0)
+    unheard(session, 120.0)
+    session.tick(121.0)
+    return session
+
+
 def test_silence_stops_the_window() -> None:
     """When what expires has seen no answer to anything, one request at a time is enough to ask whether somebody listens."""
     session = esme(window=3)
@@ -417,13 +429,7 @@ def test_silence_that_goes_on_ends_the_session(sign: bytes) -> None:
 
 def test_who_is_silent_to_our_unbind_too_is_left_without() -> None:
     """It has the time of an enquire_link, whatever else it says."""
-    session = esme()
-    session.submit([(BODY, "a")], 0.0)
-    unheard(session, 59.0)
-    session.tick(60.0)
-    session.submit([(BODY, "b")], 61.0)
-    unheard(session, 120.0)
-    session.tick(121.0)
+    session = deaf()
     unheard(session, 130.0)
     assert session.tick(130.9) == []
     assert session.tick(131.0) == [Closed("unbind not answered", [])]
@@ -432,13 +438,7 @@ def test_who_is_silent_to_our_unbind_too_is_left_without() -> None:
 
 def test_what_is_answered_while_a_silent_peer_is_left() -> None:
     """Then somebody listens, and whoever connects anew has the whole window."""
-    session = esme(window=3)
-    session.submit([(BODY, "a")], 0.0)
-    unheard(session, 59.0)
-    session.tick(60.0)
-    session.submit([(BODY, "b")], 61.0)
-    unheard(session, 120.0)
-    session.tick(121.0)
+    session = deaf()
     assert session.receive(submit_resp(3), 122.0) == [LateResponse("b", 0, "id")]
     assert (session.probation, session.room) == (False, 0)
     assert session.receive(header(C.UNBIND_RESP, 4), 123.0) == [Closed("submit_sm not answered", [], clean=True)]

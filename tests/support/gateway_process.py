@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 _SIGNS_OF_A_BUG = ("Traceback (most recent call last)", "was never awaited", "was never retrieved", "Warning:")
+_SHOWN_LINES = 100
 
 
 class GatewayProcess:
@@ -27,8 +28,10 @@ class GatewayProcess:
         self.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.kill()
+        if kind is not None:  # pytest shows it with what failed
+            print(f"--- {self.log.name}", *self.log_text().splitlines()[-_SHOWN_LINES:], sep="\n")
 
     @property
     def running(self) -> bool:
