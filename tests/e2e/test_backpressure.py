@@ -27,14 +27,16 @@ async def test_no_job_is_taken_while_a_lane_is_too_far_behind(stage: Stages, lan
         await site.publish(job("a", people("a", 30).values()))
         await accepted(1)  # in a batch of its own: the embedded broker tells where the last one begins
         await site.publish(job("b", people("b", 30).values()))
-        await accepted(2)
         if lane_backlog:
             await site.until(lambda: worker.intake.held_by == "alpha")
             await asyncio.sleep(0.5)  # what is being fetched is taken
+            taken = site.tally.counts()[EventStatus.ACCEPTED]  # the first job may have been enough
+        else:
+            await accepted(2)
         await site.publish(job("late", people("late", 5).values()))
         if lane_backlog:
             await asyncio.sleep(1)  # nothing announces what does not happen
-            await accepted(2)
+            await accepted(taken)
         else:
             await accepted(3)
         site.change("alpha", rate=1000)
