@@ -5,7 +5,8 @@ A *queue* is one partition of one lane topic. Per queue the ledger keeps
 - `intent`: the offset below which something may have been written to a socket; moved **before** the first octet leaves;
 - `outcomes`: by blocks of 8192 offsets, what became of each offset: settled one way or another, or *open* (answered
   "not accepted", so certainly not under way, and waiting for its next write);
-- `epoch`: who owns the queue. A worker that was thought dead and still writes finds a newer epoch and is turned away.
+- `epoch`: who owns the queue. A worker that was thought dead and still writes finds a newer epoch and is turned away. It is the
+  time, or one more: so it is newer also where the store does not know any more who came before.
 
 Per message it keeps a *claim*: (tenant, message id, attempt) → the coordinates that may carry it. Whatever put a message twice
 on lane topics (a publisher's second copy, an intake that crashed between produce and commit, a retry produced twice) meets the
@@ -35,7 +36,8 @@ BLOCK = 8192
 # The argument: [prefix, ttl, claim_ttl, queues, claims, rows, doubts, forgotten].
 # queue: [name, epoch, intent, outcomes [block, offset, value, …], rewritten [block, offset, …]]
 # claims: [key, value, …]   rows: [key, value, ttl, …]   doubts: [key, field, value, ttl, …]   forgotten: [key, field, …]
-# Answers: {fenced queue numbers, indexes of claims held by others with their holders}.
+# Answers: {numbers of fenced queues, and from -1 down of those whose owner the store had lost, indexes of claims held by others
+# with their holders}.
 _EXCHANGE = Script("""
 local a = cmsgpack.unpack(ARGV[1])
 local prefix, ttl, claim_ttl = a[1], a[2], a[3]
@@ -46,7 +48,7 @@ for i, q in ipairs(a[4]) do
   if epoch and tonumber(epoch) > q[2] then
     fenced[#fenced + 1] = i - 1
   else
-    if not epoch then
+    if not epoch or tonumber(epoch) < q[2] then
       fenced[#fenced + 1] = -i
       redis.call('HSET', key, 'epoch', q[2])
     end
@@ -101,8 +103,9 @@ local a = cmsgpack.unpack(ARGV[1])
 local key = a[1] .. 'q:' .. a[3]
 if redis.call('HGET', key, 'call') ~= a[5] then
   local known = redis.call('EXISTS', key)
-  redis.call('HINCRBY', key, 'epoch', 1)
-  redis.call('HSET', key, 'call', a[5], 'known', known)
+  local now = redis.call('TIME')
+  local epoch = math.max(tonumber(redis.call('HGET', key, 'epoch') or 0) + 1, now[1] * 1000 + math.floor(now[2] / 1000))
+  redis.call('HSET', key, 'epoch', epoch, 'call', a[5], 'known', known)
   if known == 0 and a[6] >= 0 then
     redis.call('HSET', key, 'intent', a[6], 'guess', a[6])
   end

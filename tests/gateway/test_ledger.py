@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,9 +62,10 @@ async def test_a_call_that_ran_twice_gave_one_owner(
     """Its first answer was lost, or it came late: the epoch is the same, and what was known still is as it was."""
     monkeypatch.setattr("gateway.ledger.token_hex", lambda octets: "the same call")
     async with book(store_url, namespace) as it:
-        assert await it.ledger.acquire(QUEUE, 5, 20) == await it.ledger.acquire(QUEUE, 5, 20)
+        first = await it.ledger.acquire(QUEUE, 5, 20)
+        assert await it.ledger.acquire(QUEUE, 5, 20) == first
         monkeypatch.setattr("gateway.ledger.token_hex", lambda octets: "another")
-        assert (await it.ledger.acquire(QUEUE, 5, 30)).epoch == 2
+        assert (await it.ledger.acquire(QUEUE, 5, 30)).epoch > first.epoch
 
 
 async def test_a_queue_that_was_lost_is_so_until_somebody_says_better(store_url: str, namespace: str) -> None:
@@ -78,6 +80,31 @@ async def test_a_queue_that_was_lost_is_so_until_somebody_says_better(store_url:
         await it.exchange(entry)
         third = await it.ledger.acquire(QUEUE, 5, 40)
         assert (third.known, third.lost, third.intent) == (True, False, 8)
+
+
+async def test_an_earlier_owner_is_fenced_though_the_store_forgot_who_came_after(
+    store_url: str, namespace: str
+) -> None:
+    """A failover has lost that the queue was taken: its owner's next exchange says it again, and that data was lost."""
+    async with book(store_url, namespace) as it:
+        before, after = await owned(it), await owned(it)
+        await it.redis.hset(f"{namespace}:q:{QUEUE}", "epoch", before.epoch)
+        found = await it.exchange(after)
+        assert (found.fenced, found.lost) == ([], [QUEUE])
+        assert (await it.exchange(before)).fenced == [QUEUE]
+        assert (await it.exchange(after)).fenced == []
+        assert (await owned(it)).epoch > after.epoch
+
+
+async def test_an_earlier_owner_is_fenced_by_the_first_of_an_empty_store(store_url: str, namespace: str) -> None:
+    """However many there were before."""
+    async with book(store_url, namespace) as it:
+        before = [await owned(it) for _ in range(3)][-1]
+        await asyncio.sleep(0.01)  # they took it within a millisecond, and each is later than the last
+        await forget(it.ledger._store, f"{namespace}:", [QUEUE])
+        after = await owned(it)
+        assert (await it.exchange(before)).fenced == [QUEUE]
+        assert (await it.exchange(after)).fenced == []
 
 
 async def test_a_queue_that_is_forgotten_is_new(store_url: str, namespace: str) -> None:

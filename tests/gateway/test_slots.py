@@ -182,7 +182,7 @@ async def test_a_slot_is_owned_with_all_its_queues(store_url: str, namespace: st
         ((key, slot),) = it.slots.slots.items()
         assert key == ("andina", 1)
         assert [queue.class_ for queue in slot.queues] == ["otp", "transactional", "bulk"]
-        assert all(queue.owned and queue.entry.epoch == 1 for queue in slot.queues)
+        assert all(queue.owned for queue in slot.queues)
 
 
 async def test_a_queue_is_read_from_where_the_group_is(store_url: str, namespace: str) -> None:
@@ -201,10 +201,11 @@ async def test_a_slot_that_stays_keeps_its_bind(store_url: str, namespace: str) 
     async with owner(store_url, namespace) as it:
         await it.assign(it.tp(index=0))
         stays = it.slots.slots["andina", 0]
+        epoch = it.queue(it.tp()).entry.epoch
         await it.assign(it.tp(index=0), it.tp(index=1))
         comes = it.slots.slots["andina", 1]
         assert it.slots.slots["andina", 0] is stays
-        assert it.queue(it.tp()).entry.epoch == 2
+        assert it.queue(it.tp()).entry.epoch > epoch
         await it.assign(it.tp(index=1))
         assert it.slots.slots == {("andina", 1): comes}
         assert stays.queues == []
