@@ -161,9 +161,11 @@ class Soak:
 
     async def _offered(self, given: float | None) -> dict[str, Any]:
         """So much, or a share of what can be carried, for the whole time, while all kinds of things go wrong."""
-        capacity = await self._capacity() if given is None else None
-        room = (self._campaign.messages - self._load.published) / self._length_s
-        rate = min(given if capacity is None else SHARE * capacity, room)
+        capacity = None
+        if given is None:
+            capacity = await self._capacity()
+            given = SHARE * capacity
+        rate = min(given, (self._campaign.messages - self._load.published) / self._length_s)
         say(f"{rate:.0f} messages/s are offered for {self._length_s:.0f} s")
         possible = faults.of(self._here)
         every_s = min(_EVERY_S, self._length_s / (len(possible) + 1.5))

@@ -153,12 +153,12 @@ async def _measure() -> dict[str, float]:
         best[stage] = min(best.get(stage, 1e9), (time.process_time() - started) / _BATCH * 1e6)
 
     sent: list[Any] = []
-    worker.outbox.send = _capturing(sent)  # type: ignore[method-assign]
+    worker.outbox.send = _capturing(sent)  # type: ignore[method-assign,assignment]
     await _taken(worker, job)
     values = [
         value for batches in sent for (topic, _), records in batches.items() if "lane" in topic for _, value in records
     ]
-    del worker.outbox.send  # type: ignore[method-assign]
+    del worker.outbox.send
     offset = 0
     for _ in range(_REPEATS):
         started = time.process_time()
@@ -195,7 +195,7 @@ async def _measure() -> dict[str, float]:
         events = port.session.receive(answers, 0.0)
         note("submit_sm_resp (parse, match)", started)
         started = time.process_time()
-        worker.dispatcher._settler.answers(events, now)  # type: ignore[arg-type]
+        worker.dispatcher._settler.answers(events, now)
         note("settle (outcome, correlation row)", started)
         rows = [row.encode() for row in worker.dispatcher._turn.rows[1::3]]
         started = time.process_time()
