@@ -72,7 +72,10 @@ class Admission:
                     self.look_at = now + LOOK_S
             try:
                 bodies = encode(told, now)
-            except (SMPPError, Unsendable, ValueError) as error:
+            except SMPPError as error:
+                self._refuse(flight, Failure(Disposition.REROUTE, "text", str(error)), now)
+                continue
+            except (Unsendable, ValueError) as error:
                 # The last is what no encoder foresaw: it must not end every worker in turn.
                 why = Failure(Disposition.REJECTED, getattr(error, "code", "text"), str(error))
                 self._refuse(flight, why, now)

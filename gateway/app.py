@@ -345,7 +345,7 @@ class Worker:
         found += [
             f"lane {lane} slot {index}: {slot.port.down_reason}"
             for (lane, index), slot in self.dispatcher.slots.items()
-            if not slot.port.bound
+            if slot.port.down_reason or not slot.port.bound
         ]
         return found
 

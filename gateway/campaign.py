@@ -18,7 +18,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from msgspec import Struct
 
-from gateway import numbers
+from gateway import content, numbers
 from gateway.errors import GatewayError, InvalidJob, MissingParameter
 from gateway.model import MAX_RECIPIENTS, Job, Recipient, decode_job, encode_job
 from gateway.personalise import Template, TooLong
@@ -90,7 +90,7 @@ def read_jsonl(lines: Iterable[bytes]) -> Rows:
         try:
             keys = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
             item = decode_job(text) if "recipients" in keys else _decode_recipient(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidJob) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, InvalidJob, RecursionError) as error:
             yield BadRow(number, str(error))
         else:
             yield Row(number, item)
@@ -124,19 +124,27 @@ def survey(rows: Rows) -> Survey:
 def checked(rows: Rows, form: Job | None) -> Rows:
     """Turn rows that would be rejected for their number or a missing parameter into bad ones, before anybody pays.
 
-    `form` is what the recipients get, see `jobs`; whole jobs pass, except for those that no broker would take.
+    `form` is what the recipients get, see `jobs`; whole jobs pass, except for those that no broker would take, or that say
+    what no gateway could.
     """
     template = Template(form.text) if form else None
     for row in rows:
         reason = None
         if isinstance(row, Row):
-            if isinstance(row.item, Job):
-                octets = len(encode_job(row.item))
-                if octets > MAX_OCTETS:
-                    reason = f"the job takes {octets} octets of {MAX_OCTETS}: split it"
-            else:
-                reason = _fault(row.item, template)
+            reason = _flaw(row.item) if isinstance(row.item, Job) else _fault(row.item, template)
         yield row if reason is None else BadRow(row.line, reason)
+
+
+def _flaw(job: Job) -> str | None:
+    octets = len(encode_job(job))
+    if octets > MAX_OCTETS:
+        return f"the job takes {octets} octets of {MAX_OCTETS}: split it"
+    try:
+        for each in (job, *job.fallback):
+            content.compile(each)
+    except InvalidJob as error:
+        return error.reason
+    return None
 
 
 def jobs(rows: Rows, form: Job | None, per_job: int) -> Iterator[Job]:

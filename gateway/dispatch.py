@@ -18,7 +18,7 @@ from gateway.config import Classes
 from gateway.correlation import attempt_key
 from gateway.failover import Failover
 from gateway.flight import Queue
-from gateway.forward import Chosen, Forwarder
+from gateway.forward import Chosen, Forwarder, freshen
 from gateway.inbox import Inbox
 from gateway.lane import Slot
 from gateway.ledger import Acquired, Ledger, Outcome
@@ -199,7 +199,8 @@ class Dispatcher:
     def _write(self, chosen: Chosen, now: float) -> None:
         """One write per bind. What no longer fits (the bind went down, the rate was cut) is open again, at the front.
 
-        So is what has become too late in an exchange that had to wait for the store: it is chosen again, and told of then.
+        So is what has become too late in an exchange that had to wait for the store: it is chosen again, and told of then. What
+        is not, is encoded again. What another owner has by now is let go, here or with its queue.
         """
         later = time.time()
         waited = later - now > _WAITED_S
@@ -209,13 +210,15 @@ class Dispatcher:
             # Tokens are taken now, not when the parts were chosen: the operator counts what arrives, whatever the exchange took.
             monotonic = time.monotonic()
             for part in parts:
-                # A duplicate, or another owner's by now.
-                if part.flight.concluded or part.flight.queue.fenced:
-                    part.flight.flying -= 1
-                elif waited and slot.lane.gate.too_late(part.flight.message, later):
-                    part.flight.flying -= 1
+                flight = part.flight
+                if flight.concluded:  # a duplicate
+                    flight.flying -= 1
+                elif flight.queue.fenced or (waited and slot.lane.gate.too_late(flight.message, later)):
+                    flight.flying -= 1
                     missed.append(part)
                 else:
+                    if waited and flight.encoded_at:
+                        freshen(part, later)
                     part.written = monotonic
                     going.append(part)
             if missed:

@@ -53,6 +53,8 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     """The ledger says "certainly not under way": that has to be taken back before the next write."""
     in_doubt: bool = False
     """A part of it was written and will not be answered."""
+    doubts: frozenset[int] = frozenset()
+    """Which parts these are, of a message that no earlier owner may have written: when all are answered it is in no doubt."""
     concluded: bool = False
     stray: bool = False
     """In flight since before a rebalance gave its queue back to us, and its record has not come again yet."""

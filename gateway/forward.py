@@ -277,9 +277,7 @@ class Forwarder:
                     self._step_aside(flight, wait, now)
                     continue
             if flight.encoded_at and now - flight.encoded_at > _FRESH_S:
-                with contextlib.suppress(SMPPError, Unsendable):  # it could be encoded before
-                    told = gate.within_hours(message, now)
-                    part.body = queue.slot.lane.carrier.encode(told, now)[part.number]
+                freshen(part, now)
             most -= 1
             flight.flying += 1
             parts.append(part)
@@ -312,11 +310,7 @@ class Forwarder:
                 late: set[Flight] = set()
                 for part in queue.ready:
                     flight = part.flight
-                    if (
-                        has_expired(flight.message, now)
-                        and not (flight in late or flight.flying or flight.concluded)
-                        and self._settler.worth_it(flight)
-                    ):
+                    if has_expired(flight.message, now) and not (flight in late or flight.flying or flight.concluded):
                         self._settler.too_late(flight, now)
                         late.add(flight)
                 if late:
@@ -332,6 +326,14 @@ class Forwarder:
         """Let a message ask again after so long, or when it expires: that is told in its time, whatever it waits for."""
         expires_at = flight.message.expires_at
         self._settler.defer(flight, min(seconds, expires_at - now) if expires_at > now else seconds, now)
+
+
+def freshen(part: Part, now: float) -> None:
+    """Encode what waited again: its validity_period counts from the moment in which it is written."""
+    flight = part.flight
+    lane = flight.queue.slot.lane
+    with contextlib.suppress(SMPPError, Unsendable):  # it could be encoded before
+        part.body = lane.carrier.encode(lane.gate.within_hours(flight.message, now), now)[part.number]
 
 
 def _last_served(slot: Slot) -> int:

@@ -29,6 +29,7 @@ from smpp.pdu import DataSM, DeliverSM
 from smpp.segment import Concat, concat, decode_text, split_udh
 
 _UDHI = 0x40
+_BINARY = (0x02, 0x04)  # a data_coding of octets, SMPP 3.4 §5.2.19
 _INTERNATIONAL = 1  # a TON of SMPP 3.4 §5.2.5
 _WHOLE = 12
 """Digits that no number has without its country code, but for a few of Austria and Indonesia."""
@@ -207,7 +208,7 @@ class Inbound:
                 now,
             )
             if place is None or place.part_count == 1:
-                records.append(_record(joining, [payload], 0))
+                records.append(self._record(joining, [payload], 0))
             else:
                 parts.append((joining, place.part_number, payload))
         said: set[Record] = set()  # what one read brings again as a whole would have the same id
@@ -241,7 +242,7 @@ class Inbound:
         for (key, joining), flat in zip(waiting.items(), found, strict=True):
             if flat:  # else it was complete in time
                 by_number = _by_number(flat)
-                records[key] = _record(joining, by_number, joining.count - len(by_number))
+                records[key] = self._record(joining, by_number, joining.count - len(by_number))
         if records:
             await self._outbox.send_keyed(self._topic, list(records.values()))
             self.counts["published"] += len(records)
@@ -267,7 +268,13 @@ class Inbound:
             await self._publish([])
 
     def _ready_record(self, message: InboundRecord) -> Record:
-        message = msgspec.structs.replace(message, inbound_id=_id_of(message))
+        return self._fitting(msgspec.structs.replace(message, inbound_id=_id_of(message)))
+
+    def _record(self, joining: _Joining, payloads: list[bytes], missing: int) -> Record:
+        return self._fitting(_message(joining, b"".join(payloads), missing))
+
+    def _fitting(self, message: InboundRecord) -> Record:
+        """Make a record, cut to what a batch has room for, whatever the length of what is in it."""
         value = encode_inbound(message)
         if len(value) > _MOST_OCTETS:
             self.counts["cut"] += 1
@@ -295,7 +302,7 @@ class Inbound:
                 continue
             by_number = _by_number(all_parts)
             if len(by_number) == joining.count:
-                records[joining.key] = _record(joining, by_number, 0)
+                records[joining.key] = self._record(joining, by_number, 0)
                 for n in range(0, len(all_parts), 2):
                     octets += (joining.key, all_parts[n].decode(), all_parts[n + 1].decode())
                 incomplete.pop(joining.key, None)
@@ -341,11 +348,12 @@ def _by_number(flat: list[bytes]) -> list[bytes]:
     return [parts[number] for number in sorted(parts)]
 
 
-def _record(joining: _Joining, payloads: list[bytes], missing: int) -> Record:
-    text = decode_text(joining.data_coding, b"".join(payloads), joining.elements)
+def _message(joining: _Joining, payload: bytes, missing: int) -> InboundRecord:
+    text = decode_text(joining.data_coding, payload, joining.elements)
+    binary = joining.data_coding in _BINARY
     # SMPP gives a message from a person no id. This one is the same when an SMSC delivers again within the minute.
     seed = "|".join((joining.account, joining.from_, joining.to, text, str(int(joining.at // 60))))
-    record = InboundRecord(
+    return InboundRecord(
         inbound_id=hashlib.sha256(seed.encode()).hexdigest()[:32],
         channel="sms",
         lane=joining.lane,
@@ -353,8 +361,9 @@ def _record(joining: _Joining, payloads: list[bytes], missing: int) -> Record:
         from_=joining.from_,
         to=joining.to,
         time=datetime.fromtimestamp(joining.at, UTC),
+        kind="binary" if binary else "text",
         text=text,
         parts=joining.count,
         parts_missing=missing,
+        data={"data": payload.hex()} if binary else {},
     )
-    return joining.from_.encode(), encode_inbound(record)

@@ -305,10 +305,11 @@ class Intake:
                     carrier = self._lanes[name]
                     topics[name] = topic_of(self._kafka, carrier.config, class_, job.tenant), carrier
                 topic, lane = topics[name]
-                if len(text) > lane.carrier.sure_to_fit and lane.carrier.count(text) > lane.config.max_parts:
+                if len(text) > lane.carrier.sure_to_fit and not _fits(text, lane):
                     unfit = {*forbidden, *(other for other in choice.lanes if not _fits(text, self._lanes[other]))}
                     name = pick(choice, to, down, unfit) or pick(choice, to, (), unfit) or ""
                     if not name:
+                        lane.carrier.count(text)  # raises where no alphabet of the lane carries it
                         raise Rejected("parts", f"more than the {lane.config.max_parts} parts that the lane allows")
                     lane = self._lanes[name]
                     topic = topic_of(self._kafka, lane.config, class_, job.tenant)

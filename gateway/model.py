@@ -252,7 +252,10 @@ class Inbound(Struct, omit_defaults=True, gc=False):
     ] = field(name="from")
     to: str
     time: Annotated[datetime, Meta(tz=True, description="When it reached the gateway.")]
-    kind: Annotated[str, Meta(description="`text`, or `binary` with the octets in `data`.")] = "text"
+    kind: Annotated[
+        str,
+        Meta(description="`text`, or `binary` with the octets in `data`, as hexadecimal."),
+    ] = "text"
     text: str = ""
     parts: int = 1
     parts_missing: Annotated[int, Meta(description="Parts that had not come when the gateway stopped waiting.")] = 0

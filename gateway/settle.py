@@ -118,14 +118,15 @@ class Settler:
                 self._landed(flight, now)
                 continue
             flight.in_doubt = True
+            if not part.silent:
+                flight.doubts |= {part.number}
             resend = self.classes.in_doubt(flight.message.class_) == "resend" and self.worth_it(flight)
             first = not part.silent and not flight.message.doubtful
             if resend and first and not flight.queue.slot.lane.carrier.echoes:
                 part.silent = True
-                if flight.queue.owned:
+                self._landed(flight, now)
+                if not flight.concluded:
                     flight.queue.ready.appendleft(part)
-                elif not flight.flying and not flight.concluded:
-                    self.let_go(flight, now)
                 continue
             if part.silent:
                 flight.message = _twice(flight.message)
@@ -147,12 +148,12 @@ class Settler:
             if part in ready:  # about to be sent again, and now we know that it need not be
                 ready.remove(part)
                 part.silent = False
-                self._accepted(part, answer.message_id)
                 flight.left -= 1
-                self._landed(flight, now)
-                continue
+            known = "" not in flight.ids  # its second write was answered too
             self._accepted(part, answer.message_id)
-            if not flight.left and "" not in flight.ids:
+            if not flight.concluded:
+                self._landed(flight, now)
+            elif not flight.left and "" not in flight.ids and not known:
                 for number in range(len(flight.ids)):
                     self._turn.forgotten += _doubt_key(flight, number)
                 self._turn.settled.append((flight, Outcome("s", now, tuple(flight.ids), parts=len(flight.ids))))
@@ -165,13 +166,10 @@ class Settler:
         queues: dict[str, list[Part]] = {}
         for part in parts:
             flight = part.flight
-            queue = flight.queue
-            if queue.owned:
-                queues.setdefault(queue.name, []).append(part)
-                if not flight.flying:
-                    self._open(flight, now)
-            elif not flight.flying and not flight.concluded:
-                self.let_go(flight, now)
+            self._landed(flight, now)
+            # Also of a queue that is not ours, while others of its parts are under way: it may be ours again before they land.
+            if not flight.concluded:
+                queues.setdefault(flight.queue.name, []).append(part)
         for returned in queues.values():
             ready = returned[0].flight.queue.ready
             while ready and ready[0].flight.intended:  # what came back before
@@ -185,8 +183,11 @@ class Settler:
         self.put_back(bounced, now)
 
     def _open(self, flight: Flight, now: float) -> None:
-        """Nothing of it is under way and something is left to write: not so for one of which a part is in doubt."""
-        if not flight.in_doubt:
+        """Nothing of it is under way and something is left to write: not so for one of which a part is in doubt.
+
+        What another owner has is not ours to tell of.
+        """
+        if not flight.in_doubt and not flight.queue.fenced:
             flight.opened = True
             self._turn.open(flight, now)
 
@@ -194,11 +195,11 @@ class Settler:
         """Leave a message to the next owner: what is known to be not under way is open, what is in doubt stays in doubt."""
         queue = flight.queue
         flight.concluded = True
-        if flight.gives_back:
+        if flight.gives_back and not queue.fenced:
             self._turn.released.append(flight)
         del queue.flights[flight.offset]
-        if flight.intended and not flight.in_doubt:
-            self._turn.open(flight, now)
+        if flight.intended:
+            self._open(flight, now)
 
     def defer(self, flight: Flight, seconds: float, now: float) -> None:
         """Let a message that is not under way step aside for so long; its parts are dropped in their turn."""
@@ -303,8 +304,8 @@ class Settler:
         self._turn.settle(flight, outcome)
 
     def _landed(self, flight: Flight, now: float) -> None:
-        """One part fewer is open: the message is done, or waits for the others."""
-        if not flight.left:
+        """One part fewer is under way: the message is done, or waits for the others; if it failed, for those under way only."""
+        if not flight.left or not (flight.flying or self.worth_it(flight)):
             self._conclude(flight, now)
         elif not flight.flying and not flight.concluded:
             if flight.queue.owned:
@@ -348,6 +349,9 @@ class Settler:
         flight = part.flight
         lane = flight.queue.slot.lane
         flight.ids[part.number] = provider_message_id
+        if part.number in flight.doubts:
+            flight.doubts -= {part.number}
+            flight.in_doubt = bool(flight.doubts)
         if not provider_message_id:
             return  # an SMSC without ids has no receipts that could be told apart
         rows = self._turn.rows
@@ -373,7 +377,7 @@ class Settler:
             outcome = self._elsewhere(flight, failure, now) or Outcome(
                 kind, now, ids, failure.code, failure.text or "refused by the operator", parts
             )
-        elif flight.in_doubt and "" in ids and self.classes.in_doubt(flight.message.class_) == "report":
+        elif self._is_unknown(flight):
             self._doubt(flight, [n for n, provider_id in enumerate(ids) if not provider_id])
             outcome = Outcome("u", now, ids, "no-answer", "written, not answered", parts)
         elif failure is not None and "" in ids:
@@ -381,6 +385,12 @@ class Settler:
         else:  # accepted, or answered in the end whatever was in doubt in between
             outcome = Outcome("s", now, ids, "", "", parts)
         self._turn.settle(flight, outcome)
+
+    def _is_unknown(self, flight: Flight) -> bool:
+        """Whether silence is its end: its class says so, or said so before a reload, when a part could have been sent again."""
+        if self.classes.in_doubt(flight.message.class_) == "report":
+            return flight.in_doubt and "" in flight.ids
+        return bool(flight.doubts) and flight.failure is None
 
     def _elsewhere(self, flight: Flight, failure: Failure, now: float) -> Outcome | None:
         """Another lane, or a step of the plan, if it is certain that this lane has accepted no part of the message."""

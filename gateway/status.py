@@ -146,11 +146,11 @@ def _lane(
 
 def _slot(slot: Slot) -> SlotStatus:
     port = slot.port
-    up = port.bound
+    reason = port.down_reason or ("" if port.bound else "unknown")
     return SlotStatus(
         slot=slot.index,
-        up=up,
-        reason="" if up else port.down_reason or "unknown",
+        up=not reason,
+        reason=reason,
         window=slot.lane.config.window,
         in_flight=port.in_flight,
     )

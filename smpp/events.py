@@ -34,7 +34,7 @@ class Expired(msgspec.Struct, gc=False):
 
 
 class Malformed(msgspec.Struct, gc=False):
-    """The peer sent a PDU that could not be read; it was nacked."""
+    """The peer sent a PDU that could not be read: a request was nacked, the message_id of an answer taken for none."""
 
     command_id: int
     reason: str

@@ -241,6 +241,7 @@ class Link:
         self._heard = asyncio.Event()  # something came in
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._missed = 0  # attempts that did not bind
 
     def __repr__(self) -> str:
         return f"<Link {self.config!r} {self._connection.session.state.value}>"
@@ -351,7 +352,7 @@ class Link:
         failure: Failure | None
         try:
             async with asyncio.timeout(config.connect_timeout):
-                await loop.create_connection(lambda: connection, config.host, config.port, ssl=config.ssl)
+                await self._open(connection)
         except ssl.SSLError as error:
             failure = Failure(FailureKind.TLS, str(error))
         except TimeoutError:
@@ -361,9 +362,36 @@ class Link:
         else:
             failure = await self._bind(self._answer)
         if failure is not None:
+            self._missed += 1
             connection.abort(failure.detail)
             await connection.gone()
         return failure
+
+    async def _open(self, connection: _Connection) -> None:
+        """Connect to the first address of the host that takes it; raises what the last of them said.
+
+        One that drops what we send takes all the time that there is: so each attempt that fails lets another one go first.
+        """
+        loop = asyncio.get_running_loop()
+        config = self.config
+        found = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+        addresses = [str(address[0]) for *_, address in found]
+        first = self._missed % len(addresses)
+        name = config.host if config.ssl else None
+        refusal: OSError | None = None
+        for address in addresses[first:] + addresses[:first]:
+            try:
+                await loop.create_connection(
+                    lambda: connection, address, config.port, ssl=config.ssl, server_hostname=name
+                )
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                refusal = error
+            else:
+                return
+        assert refusal is not None
+        raise refusal
 
     async def _bind(self, answer: asyncio.Future[BindResp | Closed]) -> Failure | None:
         config = self.config

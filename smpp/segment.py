@@ -279,18 +279,18 @@ def split_udh(short_message: bytes) -> tuple[dict[int, bytes], bytes] | None:
 def concat(elements: Mapping[int, bytes], tlvs: Mapping[int, bytes]) -> Concat | None:
     """Return where a part belongs, from its user data header or else from its SAR parameters.
 
-    None for a message that stands alone, and for numbers that place no part (0, or beyond the count).
+    None for a message that stands alone, and for numbers that place no part (0, beyond the count, or of another length
+    than theirs: an SMSC may put up to 64 KiB where one octet belongs).
     """
     if (wide := elements.get(_IE_CONCAT_16)) is not None and len(wide) == 4:
         found = Concat(int.from_bytes(wide[:2], "big"), wide[3], wide[2])
     elif (narrow := elements.get(_IE_CONCAT_8)) is not None and len(narrow) == 3:
         found = Concat(narrow[0], narrow[2], narrow[1])
-    elif Tag.SAR_MSG_REF_NUM in tlvs:
-        found = Concat(
-            int.from_bytes(tlvs[Tag.SAR_MSG_REF_NUM], "big"),
-            int.from_bytes(tlvs.get(Tag.SAR_SEGMENT_SEQNUM, b""), "big"),
-            int.from_bytes(tlvs.get(Tag.SAR_TOTAL_SEGMENTS, b""), "big"),
-        )
+    elif (reference := tlvs.get(Tag.SAR_MSG_REF_NUM)) is not None and len(reference) == 2:
+        number, count = tlvs.get(Tag.SAR_SEGMENT_SEQNUM, b""), tlvs.get(Tag.SAR_TOTAL_SEGMENTS, b"")
+        if not len(number) == len(count) == 1:
+            return None
+        found = Concat(int.from_bytes(reference, "big"), number[0], count[0])
     else:
         return None
     return found if 1 <= found.part_number <= found.part_count else None

@@ -39,8 +39,14 @@ MAX_SEQUENCE_NUMBER = 0x7FFFFFFF  # §5.1.4
 MAX_PDU = 65_536 + 512
 """Longest PDU taken: one message_payload of 64 KiB with its mandatory parameters. A longer one ends the session."""
 
+_LONGEST_ID = 255
+"""Of a message_id; §5.2.23 allows 64 octets. A longer one is none: what is kept of a message has to fit into a record."""
+
 _LATE_KEPT = 4
 """Expired requests remembered for a late answer, as a multiple of the window."""
+
+_USUAL_ANSWER = 16 + _LONGEST_ID
+"""Octets of an answer whose message_id cannot be too long."""
 
 _DELIVERY_RESP = struct.Struct(">IIIIB")
 """deliver_sm_resp and data_sm_resp: the header and an empty message_id (§4.6.2)."""
@@ -342,7 +348,7 @@ class Session:
                     break
                 body = buffer[at + 16 : end]
                 at = end
-                if command_id == answer_id and sequence in waiting:
+                if command_id == answer_id and length <= _USUAL_ANSWER and sequence in waiting:
                     # Some SMSCs leave the NUL out, some the whole body of an error.
                     message_id = body.partition(b"\0")[0].decode("latin-1")
                     events.append(Response(waiting.pop(sequence)[1], status, message_id))
@@ -431,6 +437,9 @@ class Session:
         if command_id == _GENERIC_NACK:
             status = status or CommandStatus.ESME_RUNKNOWNERR  # a nack is no success, whatever it says
         answers = command_id in (self._answer_id, _DATA_SM_RESP, _GENERIC_NACK)
+        if answers and len(text) > _LONGEST_ID:
+            events.append(Malformed(command_id, f"message_id of {len(text)} octets"))
+            text = ""
         if answers and sequence in self._waiting:
             events.append(Response(self._waiting.pop(sequence)[1], status, text))
             if not self._waiting and self._peer_unbind is not None:

@@ -148,10 +148,15 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         _gauge("recado_jobs_backlog", "Jobs that are published and not taken in, of this worker's partitions."),
     ),
     "Binds": (
-        _gauge("recado_bind_up", "Can the slot send?", "lane", "slot"),
+        _gauge(
+            "recado_bind_up",
+            "Are all binds of the slot up? With `txrx` it can send without its receiver.",
+            "lane",
+            "slot",
+        ),
         _gauge(
             "recado_bind_down",
-            "1 while it cannot, with the reason: connect, tls, dns, credentials, already_bound, lost, unbound, silent …",
+            "1 while one is down, with the reason: connect, tls, dns, credentials, already_bound, lost, unbound, silent …",
             *("lane", "slot", "reason"),
         ),
         _counter(
@@ -169,7 +174,10 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         ),
         _counter("recado_deliveries_deferred", "deliver_sm that the SMSC was asked to keep because we were full."),
         _gauge("recado_deliveries_waiting", "deliver_sm taken and not yet answered."),
-        _counter("recado_peer_nonsense", "PDUs that could not be read or belonged to nothing."),
+        _counter(
+            "recado_peer_nonsense",
+            "PDUs that could not be read or belonged to nothing, or whose message_id had no end.",
+        ),
         _counter(
             "recado_webhooks",
             "Callbacks of providers by what became of them: taken, late, full, unsigned, unreadable, oversized, cut-off, method, "

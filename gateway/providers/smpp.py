@@ -140,7 +140,8 @@ class SmppPort:
 
     @property
     def bound(self) -> bool:
-        return all(link.bound for link in self._links)
+        """It can send; a receiver that is down only says so in `down_reason`."""
+        return self._sender.bound
 
     @property
     def down_reason(self) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway import campaign
 from gateway.campaign import BadRow, Row, UnusableFile, checked, jobs, publish, read_csv, read_jsonl, survey
+from gateway.content.model import Content
 from gateway.model import Job, Recipient, decode_job, encode_job
 
 FORM = Job(job_id="nov", text="Hola {nombre}", recipients=[], tenant="banco")
@@ -88,7 +89,16 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"{", b"[]", b'{"too": 1}', b'{"to": 57}', b'{"recipients": []}', b'{"to": "\xff"}', b'{"to": "1", "x": 1}'],
+    [
+        b"{",
+        b"[]",
+        b'{"too": 1}',
+        b'{"to": 57}',
+        b'{"recipients": []}',
+        b'{"to": "\xff"}',
+        b'{"to": "1", "x": 1}',
+        b'{"x": ' + b"[" * 9999,
+    ],
 )
 def test_a_line_that_is_neither_is_a_bad_row(line: bytes) -> None:
     """The lines behind it are read."""
@@ -113,6 +123,20 @@ def test_a_whole_job_that_no_broker_takes_is_bad() -> None:
     large, passed = checked(iter([Row(1, job), Row(2, small)]), None)
     assert isinstance(large, BadRow)
     assert passed == Row(2, small)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(job_id="j", text="Hola {nombre", recipients=[Recipient("+1")]),
+        Job(job_id="j", text="Hola", recipients=[Recipient("+1")], fallback=(Content(text="{"),)),
+    ],
+)
+def test_a_whole_job_that_the_gateway_would_not_read_is_bad(job: Job) -> None:
+    """It would go to the dead topic."""
+    (bad,) = checked(iter([Row(1, job)]), None)
+    assert isinstance(bad, BadRow)
+    assert "a brace without its partner" in bad.reason
 
 
 def test_a_survey_counts_messages_and_those_that_need_a_form() -> None:

@@ -129,6 +129,20 @@ def test_a_text_of_too_many_parts_goes_over_a_lane_that_allows_them() -> None:
     assert (one.outcomes["m"].kind, one.outcomes["m"].lane, one.outcomes["m"].attempt) == ("m", "brava", 2)
 
 
+def test_a_text_that_the_lane_has_no_alphabet_for_goes_over_one_that_has() -> None:
+    """Where no lane has, it ends as one that cannot be sent."""
+    one = Line(two_lanes(alphabets=["gsm7"]))
+    put(one.queue("andina"), message("a", text="日本"))
+    one.choose()
+    one.exchange()
+    assert (one.outcomes["a"].kind, one.outcomes["a"].lane, one.outcomes["a"].attempt) == ("m", "brava", 2)
+    other = Line(alone(alphabets=["gsm7"]))
+    put(other.queue("andina"), message("b", text="日本"))
+    other.choose()
+    other.exchange()
+    assert (other.outcomes["b"].kind, other.outcomes["b"].error_code) == ("f", "text")
+
+
 @pytest.mark.parametrize("changes", [{"accepted_ids": ("id-0", "", "")}, {"doubtful": True}])
 def test_a_text_that_was_begun_is_completed_where_its_lane_allows_fewer_parts_now(changes: dict[str, Any]) -> None:
     """A reload does not leave half a message."""
@@ -504,6 +518,62 @@ async def test_what_a_fenced_owner_settled_is_left_to_the_next(store_url: str, n
         assert queue.fenced
         assert site.publisher.waiting == 0
         assert {flight.message.message_id for flight in queue.flights.values()} == {"late", "wrong"}
+
+
+@pytest.mark.parametrize("revoked", ["meanwhile", "afterwards"])
+async def test_what_was_not_written_because_its_queue_had_another_owner_is_let_go(
+    store_url: str, namespace: str, revoked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order its revoke comes: the drain does not wait for it, and should the queue come back, it is written."""
+    config = configured({"andina": {}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        queue = await site.queue("andina")
+        put(queue, message(text=long_text(2)))
+        exchange = site.worker.ledger.exchange
+
+        async def away(*asked: Any) -> Any:
+            monkeypatch.setattr(site.worker.ledger, "exchange", exchange)
+            await site.worker.ledger.acquire(queue.name, 0)
+            if revoked == "meanwhile":
+                site.dispatcher.release(queue)
+            return await exchange(*asked)
+
+        monkeypatch.setattr(site.worker.ledger, "exchange", away)
+        await site.turns()
+        assert queue.fenced
+        if revoked == "afterwards":
+            site.dispatcher.release(queue)
+        assert queue.quiet
+        assert not queue.ready
+        found = await site.dispatcher.acquire(queue, 0)
+        assert found.outcomes == {}
+        queue.recover_before = queue.entry.intent = found.intent
+        queue.owned = True
+        put(queue, message(text=long_text(2)))
+        await site.turns()
+        assert len(site.written("andina")) == 2
+
+
+async def test_what_was_not_written_of_a_message_under_way_is_written_when_its_queue_comes_back(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other part was written before, and is answered after that."""
+    config = configured({"andina": {"window": 1}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        queue = await site.queue("andina")
+        put(queue, message("m", text=long_text(2)), message("n"))
+        await site.turns()
+        (first,) = site.written("andina")
+        port_of(queue.slot).set_window(3)
+        await site.worker.ledger.acquire(queue.name, 0)
+        await site.turns()
+        assert queue.fenced
+        site.dispatcher.release(queue)
+        await site.dispatcher.acquire(queue, 0)
+        queue.owned = True
+        port_of(queue.slot).answer(site.inbox, (first, 0, "id-0"))
+        await site.turns()
+        assert [part.number for part in site.written("andina")] == [0, 1]
 
 
 # Second copies.
@@ -897,6 +967,28 @@ async def test_what_has_become_too_late_while_the_store_was_away_is_not_written(
         assert ids(site.written("andina")) == ["good"]
         assert port_of(queue.slot).in_flight == 1
         assert {each.message.message_id: each.flying for each in queue.flights.values()}["good"] == 1
+
+
+async def test_what_waited_for_the_store_is_written_with_the_time_that_is_left(
+    store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator would deliver it after its end."""
+    config = configured({"andina": {}}, store_url=store_url, kafka={"prefix": namespace})
+    async with works(config) as site:
+        clock = time.time()
+        monkeypatch.setattr("gateway.dispatch.time", SimpleNamespace(time=lambda: clock, monotonic=time.monotonic))
+        exchange = site.worker.ledger.exchange
+
+        async def away(*asked: Any) -> Any:
+            nonlocal clock
+            clock += 7000
+            return await exchange(*asked)
+
+        monkeypatch.setattr(site.worker.ledger, "exchange", away)
+        put(await site.queue("andina"), message(expires_at=clock + 7200))
+        await site.turn()
+        (part,) = site.written("andina")
+        assert b"000000000320000R" in part.body
 
 
 async def test_a_message_whose_record_no_intake_has_made_has_an_end_too(store_url: str, namespace: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ from gateway.inbound import Inbound
 from gateway.model import Inbound as Written
 from gateway.outbox import Outbox
 from gateway.store import Patience, Store
+from smpp.constants import Tag
 from smpp.pdu import DataSM, DeliverSM
 from tests.support.dispatching import NOW, Broker
 
@@ -37,7 +38,7 @@ class Process:
             parts_wait_s=WAIT_S,
         )
 
-    async def take(self, *numbers: int, text: str = "abc") -> None:
+    async def take(self, *numbers: int, text: Sequence[str] = "abc") -> None:
         """Take these of three parts of one message, as one read brings them."""
         port: Any = SimpleNamespace(account="andina", lane="andina")
         await self.inbound.take([(port, part(number, text)) for number in numbers], NOW)
@@ -60,13 +61,14 @@ class Process:
         return [(each.text, each.parts_missing) for each in written]
 
 
-def part(number: int, text: str = "abc") -> DeliverSM:
+def part(number: int, text: Sequence[str] = "abc") -> DeliverSM:
     """One of three parts, each a letter of the text; the reference is always the same."""
     return DeliverSM(
         source_addr="573001234567",
         destination_addr="89000",
         esm_class=0x40,
         short_message=b"\x05\x00\x03\x07\x03" + bytes([number]) + text[number - 1].encode(),
+        data_coding=3 if len(text[0]) > 1 else 0,
     )
 
 
@@ -259,6 +261,45 @@ async def test_a_read_with_two_messages_of_one_reference_is_all_delivered_again_
         assert killed.published() == [("abc", 0)] * sends
         await other.read(*read)
         assert sorted(other.published()) == [("abc", 0), ("xyz", 0)]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+async def test_what_is_too_large_for_kafka_is_published_in_part(
+    store_url: str, namespace: str, *, joined: bool
+) -> None:
+    """A record that no broker takes would end one worker after another: the SMSC delivers again what nobody answers."""
+    async with processes(store_url, namespace) as (one,):
+        await one.take(*(1, 2, 3)[: 3 if joined else 2], text=["\1" * 60_000] * 3)
+        if not joined:
+            await one.wait()
+        assert one.published() == [("\1" * 50_000, 0 if joined else 1)]
+        assert one.inbound.counts == {"published": 1, "cut": 1}
+
+
+@pytest.mark.parametrize("length", [9, 2000])
+async def test_numbers_of_another_length_than_theirs_join_nothing(store_url: str, namespace: str, length: int) -> None:
+    """SAR parameters of any length can be on the wire: what they are of stands alone."""
+    numbers = b"\2" * length
+    tlvs: dict[int, bytes] = {
+        Tag.SAR_MSG_REF_NUM: numbers,
+        Tag.SAR_TOTAL_SEGMENTS: numbers,
+        Tag.SAR_SEGMENT_SEQNUM: b"\1",
+    }
+    async with processes(store_url, namespace) as (one,):
+        port: Any = SimpleNamespace(account="andina", lane="andina")
+        await one.inbound.take([(port, DeliverSM(short_message=b"abc", tlvs=tlvs))], NOW)
+        assert one.published() == [("abc", 0)]
+
+
+@pytest.mark.parametrize("data_coding", [0x02, 0x04])
+async def test_what_is_no_text_comes_with_its_octets(store_url: str, namespace: str, data_coding: int) -> None:
+    """In hexadecimal; as a text too, in Latin-1, for it is one with an SMSC that says so of what people write (§5.2.19)."""
+    async with processes(store_url, namespace) as (one,):
+        port: Any = SimpleNamespace(account="andina", lane="andina")
+        await one.inbound.take([(port, DeliverSM(short_message=b"STOP\xf1", data_coding=data_coding))], NOW)
+        ((_, value),) = one.broker.records["inbound", 0]
+    written = msgspec.json.decode(value, type=Written)
+    assert (written.kind, written.text, written.data) == ("binary", "STOPñ", {"data": "53544f50f1"})
 
 
 INTERNATIONAL, NATIONAL, SPECIFIC, ALPHANUMERIC = 1, 2, 3, 5

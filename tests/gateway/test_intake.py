@@ -271,6 +271,30 @@ async def test_a_text_is_too_long_only_if_it_is_so_for_all_of_its_lanes(parts: i
     assert [event.error_code for event in desk.events(EventStatus.REJECTED)] == ([] if lanes else ["parts"])
 
 
+GSM = {"alphabets": ["gsm7"]}
+SHORT = {"max_parts": 1}
+
+
+@pytest.mark.parametrize(
+    ("andina", "brava", "lane", "code"),
+    [
+        (GSM, {}, "brava", ""),
+        ({}, GSM, "andina", ""),
+        (GSM, GSM, "", "text"),
+        (GSM, SHORT, "", "text"),
+        (SHORT, GSM, "", "parts"),
+    ],
+)
+async def test_a_text_that_a_lane_has_no_alphabet_for_goes_over_the_next_that_has(
+    andina: dict[str, Any], brava: dict[str, Any], lane: str, code: str
+) -> None:
+    """As one that takes too many parts does."""
+    config = configured({"andina": andina, "brava": brava}, [{"lanes": ["andina", "brava"]}])
+    desk = await taken(config, job(text="😀" * 40))
+    assert desk.lanes() == ({"j:0": lane} if lane else {})
+    assert [event.error_code for event in desk.events(EventStatus.REJECTED)] == ([code] if code else [])
+
+
 async def test_one_bad_recipient_does_not_stop_the_others() -> None:
     """Nor change their ids."""
     desk = await taken(ALONE, job(TO, "12", "+573001234568"))

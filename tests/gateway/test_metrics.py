@@ -243,7 +243,7 @@ async def test_a_lane_shows_what_it_may_write_and_why_not_more() -> None:
 
 
 async def test_a_slot_shows_its_bind_and_the_queues_of_a_class_together() -> None:
-    """A reason is its kind, not a peer's words; fair queues make no series of their own."""
+    """A reason is its kind, not a peer's words, be it of a receiver alone; fair queues make no series of their own."""
     async with scraped() as (worker, samples):
         slot = slot_of(worker.lanes["andina"], 1, worker.inbox)
         worker.dispatcher.slots["andina", 1] = slot
@@ -253,6 +253,10 @@ async def test_a_slot_shows_its_bind_and_the_queues_of_a_class_together() -> Non
         slot.port.bound = False  # type: ignore[misc]
         slot.port.down_reason = "credentials: ESME_RINVPASWD for +573001234567"  # type: ignore[misc]
         down = samples()
+        slot.port.bound = True  # type: ignore[misc]
+        slot.port.down_reason = "already_bound: ESME_RALYBND"  # type: ignore[misc]
+        half = samples()
+    assert (half["recado_bind_up", "andina", "1"], half["recado_bind_down", "andina", "1", "already_bound"]) == (0, 1)
     assert (up["recado_bind_up", "andina", "1"], up["recado_window", "andina", "1"]) == (1, 10)
     assert up["recado_queue_buffered", "andina", "bulk", "1"] == 6
     assert not [key for key in up if key[0] == "recado_bind_down"]

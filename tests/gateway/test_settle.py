@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from gateway.config import Config, loads
+from gateway.config import ClassPolicy, Config, loads
 from gateway.correlation import decode_sent, doubt_key, id_key, reference_key
 from gateway.errors import Disposition
 from gateway.flight import Flight, Part
@@ -17,6 +18,7 @@ from gateway.providers.contract import Failure, Scope
 from gateway.providers.http_answer import HttpAnswer, Refusal
 from gateway.publisher import _again
 from gateway.settle import LANE_DOWN
+from ratelimit import Adaptive
 from smpp.constants import CommandStatus
 from smpp.events import LateResponse, Response
 from tests.support.dispatching import NOW, Line, configured, ids, long_text, message, messages, port_of, put
@@ -202,6 +204,31 @@ def test_once_refused_for_good_what_is_left_of_a_message_is_not_written() -> Non
     assert one.outcomes["a"].kind == "m"
 
 
+def test_once_refused_for_good_a_message_fails_though_its_lane_cannot_go_on() -> None:
+    """What is left of it needs neither room nor tokens."""
+    one = line(alone(window=2), message(text=long_text(3)))
+    first, second = one.write()
+    one.answer([first])
+    one.answer([second], RINVDSTADR)
+    assert one.outcomes == {"m": Outcome("f", NOW, ("id-m-0", "", ""), "ESME_RINVDSTADR", "refused by the operator", 3)}
+    one.choose()
+    assert not one.slot("andina").queues[0].ready
+    assert len(one.turn.settled) == 1
+
+
+def test_once_refused_for_good_a_message_does_not_move_with_its_lane() -> None:
+    """It goes on with its plan, whatever else waits for a lane that is down."""
+    step = Step("sms", "1", "Otra vez", "")
+    one = line(two_lanes(window=1), message("a", text=long_text(3), plan=(step,)), message("b"))
+    one.answer(one.write(), RINVEXPIRY)
+    one.failover.down = {"andina"}
+    one.choose()
+    assert {name: (outcome.kind, outcome.error_code) for name, outcome in one.outcomes.items()} == {
+        "a": ("n", "ESME_RINVEXPIRY"),
+        "b": ("m", LANE_DOWN),
+    }
+
+
 def test_of_several_refusals_the_gravest_decides() -> None:
     """In whatever order they come."""
     for order in ((RSYSERR, RINVEXPIRY), (RINVEXPIRY, RSYSERR)):
@@ -318,6 +345,58 @@ def test_what_bounces_after_its_queue_was_given_away_is_left_to_the_next_owner()
     assert (queue.flights, list(queue.ready)) == ({}, [])
 
 
+def revoked(one: Line) -> None:
+    """Its queue goes elsewhere while parts of it are under way."""
+    queue = one.slot("andina").queues[0]
+    queue.owned = False
+    queue.keep((part for part in queue.ready if part.flight.flying), NOW)
+
+
+def given_back(one: Line) -> None:
+    """Its queue is ours again."""
+    queue = one.slot("andina").queues[0]
+    queue.take(2, 0)
+    queue.owned = True
+
+
+@pytest.mark.parametrize("answered", [RTHROTTLED, None])
+def test_a_part_that_comes_back_while_its_queue_is_away_is_written_when_it_is_ours_again(answered: int | None) -> None:
+    """Another part is under way all the time: the message has not been let go."""
+    config = alone(errors={"ESME_RTHROTTLED": {"disposition": "throttled", "after_s": 0}})
+    one = line(config, message(text=long_text(2), class_=OTP), class_="otp")
+    first, second = one.write()
+    revoked(one)
+    if answered is None:
+        one.settler.unanswered([first], NOW)
+    else:
+        one.answer([first], answered)
+    given_back(one)
+    one.answer([second])
+    one.lanes["andina"].adaptive = Adaptive(100_000, 0.0)
+    assert one.write() == [first]
+    one.answer([first])
+    assert one.outcomes["m"].kind == "s"
+
+
+@pytest.mark.parametrize("answered", [RTHROTTLED, None])
+def test_a_part_that_comes_back_while_its_queue_is_away_goes_with_it(answered: int | None) -> None:
+    """When the last of the others has landed, all of it is the next owner's."""
+    one = line(alone(), message(text=long_text(2), class_=OTP), class_="otp")
+    first, second = one.write()
+    revoked(one)
+    if answered is None:
+        one.settler.unanswered([first], NOW)
+    else:
+        one.answer([first], answered)
+    one.answer([second])
+    queue = one.slot("andina").queues[0]
+    assert queue.flights == {}
+    assert one.told == ([] if answered is None else [(0, "o")])
+    given_back(one)
+    one.lanes["andina"].adaptive = Adaptive(100_000, 0.0)
+    assert one.write() == []
+
+
 # Silence.
 
 
@@ -380,6 +459,89 @@ def test_a_late_answer_resolves_what_was_reported_as_unknown() -> None:
     assert [outcome.kind for _, outcome in one.turn.settled] == ["u", "s"]
     assert one.turn.rows[0] == "d:andina:id-9"
     assert one.turn.forgotten == one.turn.doubts[:2]
+
+
+def answered_late(**changes: Any) -> tuple[Line, list[Part]]:
+    """A message of three parts, of which the first was in doubt for a while and the others are under way."""
+    one = line(alone(), message(text=long_text(3), **changes))
+    first, *others = one.write()
+    port_of(one.slot("andina")).in_flight -= 1
+    one.settler.unanswered([first], NOW)
+    one.settler.late([LateResponse(first, 0, "late")], NOW)
+    return one, others
+
+
+def test_after_a_late_answer_nothing_is_in_doubt() -> None:
+    """What is refused then is tried again, and is no doubt for a receipt to resolve."""
+    one, (second, third) = answered_late()
+    one.answer([second], RSYSERR)
+    one.answer([third])
+    outcome = one.outcomes["m"]
+    assert (outcome.kind, outcome.ids, outcome.doubtful) == ("r", ("late", "", "id-m-2"), False)
+    assert one.turn.doubts == []
+
+
+def test_after_a_late_answer_what_expires_has_expired() -> None:
+    """A part of it was certainly not accepted."""
+    one, (second, third) = answered_late(expires_at=NOW + 50)
+    one.answer([second], RTHROTTLED)
+    one.answer([third])
+    one.choose(NOW + 100)
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("x", ("late", "", "id-m-2"))
+
+
+def test_after_a_late_answer_what_bounced_is_open() -> None:
+    """The next owner writes only what is left."""
+    one, (second, third) = answered_late()
+    one.answer([second], RTHROTTLED)
+    assert one.told == []
+    one.answer([third])
+    assert one.told == [(0, "o")]
+
+
+def test_a_late_answer_resolves_its_own_part_only() -> None:
+    """The other is as silent as before."""
+    one = line(alone(), message(text=long_text(3)))
+    first, second, third = one.write()
+    one.settler.unanswered([first, second], NOW)
+    one.settler.late([LateResponse(first, 0, "late")], NOW)
+    one.answer([third])
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("u", ("late", "", "id-m-2"))
+
+
+def test_a_late_answer_says_nothing_of_what_an_earlier_owner_wrote() -> None:
+    """The doubt of a crash is of all parts, and stays."""
+    one = Line(alone())
+    queue = one.queue("andina", "otp")
+    queue.recover_before = 1
+    put(queue, message(text=long_text(2), class_=OTP, expires_at=NOW + 50))
+    first, second = one.write()
+    one.settler.unanswered([first], NOW)
+    one.settler.late([LateResponse(first, 0, "late")], NOW)
+    one.answer([second], RTHROTTLED)
+    one.choose(NOW + 100)
+    assert one.outcomes["m"].kind == "u"
+
+
+@pytest.mark.parametrize("provider_message_id", ["id-1", ""])
+def test_what_is_accepted_the_second_time_is_submitted_once(provider_message_id: str) -> None:
+    """A late answer to its first write makes its receipt known, and no second event. An operator may give no ids."""
+    one, (again,) = resent(late=False)
+    one.settler.answers([Response(again, ROK, provider_message_id)], NOW + 9)
+    one.settler.late([LateResponse(again, 0, provider_message_id and "id-0")], NOW + 10)
+    assert [(outcome.kind, outcome.ids) for _, outcome in one.turn.settled] == [("s", (provider_message_id,))]
+    assert one.turn.rows[::3] == (["d:andina:id-1", "d:andina:id-0"] if provider_message_id else [])
+
+
+def test_what_is_in_doubt_when_a_reload_changes_its_class_is_not_submitted() -> None:
+    """It was not written again, and will not be."""
+    one = line(alone(), message(text=long_text(3)))
+    first, *others = one.write()
+    one.settler.unanswered([first], NOW)
+    one.settler.classes = replace(one.settler.classes, bulk=ClassPolicy(in_doubt="resend"))
+    one.answer(others)
+    assert (one.outcomes["m"].kind, one.outcomes["m"].ids) == ("u", ("", "id-m-1", "id-m-2"))
+    assert len(one.turn.doubts) == 4
 
 
 def test_a_late_answer_saves_a_message_from_being_sent_again() -> None:

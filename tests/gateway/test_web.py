@@ -44,6 +44,15 @@ async def test_a_worker_that_cannot_carry_messages_is_not_ready_and_says_why() -
         )
 
 
+async def test_a_worker_that_can_send_and_does_not_hear_is_not_ready() -> None:
+    """A receiver that is down is a bind that is missing."""
+    async with served() as site:
+        slot = slot_of(site.worker.lanes["andina"], 1, site.worker.inbox)
+        slot.port.down_reason = "already_bound: ESME_RALYBND"  # type: ignore[misc]
+        site.worker.dispatcher.slots["andina", 1] = slot
+        assert await site.get("/readyz") == (503, "lane andina slot 1: already_bound: ESME_RALYBND\n")
+
+
 async def test_a_worker_that_has_not_started_says_so() -> None:
     """It can be looked at all the same: a store that is away at the start is seen."""
     async with served(started=False) as site:

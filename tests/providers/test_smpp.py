@@ -11,6 +11,7 @@ from gateway.providers.smpp import SmppEncoder, SmppPort
 from gateway.tables import Secret
 from smpp.link import Failure, FailureKind
 from smpp.pdu import SubmitSM
+from smpp.session import State
 from tests.providers.suite import NOW, a_message
 
 
@@ -94,3 +95,16 @@ def test_one_bind_of_a_pair_that_comes_up_does_not_hide_why_the_other_is_down() 
     assert port.down_reason == "credentials: ESME_RINVPASWD"
     port.link_bound(receiver)
     assert port.down_reason == ""
+
+
+def test_a_slot_can_send_while_its_transmitter_is_bound() -> None:
+    """A receiver that is refused takes no lane down: it says only why the slot is not up."""
+    port = SmppPort(a_lane(bind="txrx"), Inbox(1), lambda: None)
+    sender, receiver = port._links
+    receiver._connection.session.state = State.BOUND_RX
+    assert not port.bound
+    sender._connection.session.state = State.BOUND_TX
+    port.link_bound(sender)
+    receiver._connection.session.state = State.CLOSED
+    port.link_down(receiver, Failure(FailureKind.ALREADY_BOUND, "ESME_RALYBND"), 60.0)
+    assert (port.bound, port.down_reason) == (True, "already_bound: ESME_RALYBND")

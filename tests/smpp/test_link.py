@@ -282,6 +282,39 @@ async def test_connection_that_does_not_come() -> None:
             assert await owner.down() == (FailureKind.CONNECT, "no connection within 0.05 s")
 
 
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Let every name have these addresses, in this order."""
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+
+
+async def test_an_address_that_takes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to connect may all go to it: the next attempt begins with another address of the name."""
+    resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")
+    async with smsc(stay) as server:
+        with (
+            socket.create_server(("127.0.0.2", server.port), backlog=0),
+            contextlib.ExitStack() as full,
+        ):
+            for _ in range(2):
+                waiting = full.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.2", server.port))
+            async with linked(server.port, host="smsc.example", connect_timeout=0.2) as (_, owner):
+                assert await owner.down() == (FailureKind.CONNECT, "no connection within 0.2 s")
+                await owner.bound()
+
+
+async def test_an_address_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is asked at once."""
+    resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")
+    async with smsc(stay) as server, linked(server.port, host="smsc.example") as (_, owner):
+        await owner.bound()
+
+
 async def test_bind_is_not_answered() -> None:
     """A bind without an answer is given up with its connection, and tried again."""
 
@@ -382,6 +415,19 @@ async def test_certificate_that_nobody_signed() -> None:
         assert kind is FailureKind.TLS
         assert "CERTIFICATE_VERIFY_FAILED" in detail
     assert seen == []
+
+
+async def test_a_certificate_is_of_the_name_and_not_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can answer for the name could have a certificate for his own address."""
+    resolve_to(monkeypatch, "127.0.0.1")
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with (
+        smsc(stay, tls=server_tls()) as server,
+        linked(server.port, host="smsc.example", ssl=trusting) as (_, owner),
+    ):
+        kind, detail = await owner.down()
+        assert kind is FailureKind.TLS
+        assert "smsc.example" in detail
 
 
 async def test_tls_with_a_plain_peer() -> None:

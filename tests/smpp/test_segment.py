@@ -260,6 +260,10 @@ def test_malformed_udh(octets: str) -> None:
         ({0: b"\x34\x03"}, {}, None),
         ({8: b"\x34\x03\x02"}, {}, None),
         ({}, {0x020C: b"\x12\x34"}, None),
+        ({}, {0x020C: b"\x12" * 2000, 0x020E: b"\x03", 0x020F: b"\x02"}, None),
+        ({}, {0x020C: b"\x12\x34", 0x020E: b"\x00" * 8 + b"\x03", 0x020F: b"\x02"}, None),
+        ({}, {0x020C: b"\x12\x34", 0x020E: b"\x03", 0x020F: b"\x00\x02"}, None),
+        ({}, {0x020C: b"\x12\x34", 0x020E: b"\x03", 0x020F: b""}, None),
         ({0x24: b"\x02"}, {}, None),
     ],
 )

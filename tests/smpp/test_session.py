@@ -217,6 +217,35 @@ def test_message_id(body: bytes, message_id: str) -> None:
     assert session.receive(encode_response(C.SUBMIT_SM_RESP, 0, 2, body), 0.0) == [Response("a", 0, message_id)]
 
 
+@pytest.mark.parametrize("command_id", [C.SUBMIT_SM_RESP, C.DATA_SM_RESP])
+@pytest.mark.parametrize("longest", ["i" * 255, "\x85" * 255])
+def test_a_message_id_that_is_too_long_is_none(command_id: int, longest: str) -> None:
+    """What it answers was accepted all the same, in time or late. Of 255 characters it is one: SMPP allows 64 (§5.2.23)."""
+    session = esme()
+    session.submit([(BODY, "a"), (BODY, "b"), (BODY, "c")], 0.0)
+    body = longest.encode("latin-1")
+    answers = encode_response(command_id, 0, 2, body + b"\0\x04\x24\x00\x01x")
+    answers += encode_response(command_id, 0, 3, body + b"i\0")
+    malformed = Malformed(command_id, "message_id of 256 octets")
+    assert session.receive(answers, 0.0) == [Response("a", 0, longest), malformed, Response("b", 0, "")]
+    session.tick(1e6)
+    assert session.receive(encode_response(command_id, 0, 4, body * 200), 1e6) == [
+        Malformed(command_id, "message_id of 51000 octets"),
+        LateResponse("c", 0, ""),
+    ]
+
+
+def test_a_last_answer_with_a_message_id_that_is_too_long_ends_the_drain() -> None:
+    """As any answer does."""
+    session = esme()
+    session.submit([(BODY, "a")], 0.0)
+    session.receive(header(C.UNBIND, 5), 1.0)
+    assert session.receive(submit_resp(2, "i" * 256), 2.0)[1:] == [
+        Response("a", 0, ""),
+        Closed("unbound by the peer", [], clean=True),
+    ]
+
+
 def test_responses_in_any_order() -> None:
     """Answers find their requests by number, whatever their order, and make room."""
     session = esme(window=3)
