@@ -75,7 +75,7 @@ class Worker:
         self._producer = topics.producer(kafka)
         self._jobs = topics.consumer(kafka, "intake")
         self._lane_consumer = topics.consumer(kafka, topics.LANES, SlotAssignor(kafka.prefix))
-        self._delay_consumer = topics.consumer(kafka, "delay")
+        self._delay_consumer = topics.consumer(kafka, topics.DELAY)
         self.outbox = Outbox(self._producer)
         now = time.monotonic()
         self.lanes = {name: Lane(lane, now) for name, lane in config.lanes.items()}
@@ -216,6 +216,7 @@ class Worker:
         self._admin = AdminServer(config.admin, self) if config.admin.port else None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.started = False
+        self._stopping = False
 
     async def start(self) -> None:
         """Connect and begin. What has been started is stopped again if a later step fails.
@@ -306,6 +307,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Intake first, then drain the windows, settle, commit, unbind, leave the groups; every step has its deadline."""
+        self._stopping = True
         self.intake.stop()
         if self.config.webhooks.port:
             await self.webhooks.stop()
@@ -335,6 +337,8 @@ class Worker:
 
     def problems(self) -> list[str]:
         """Why this worker cannot carry messages now; empty when it can."""
+        if self._stopping:
+            return ["draining"]
         found = [] if self.started else ["starting"]
         if self.store_away:
             found.append("the store is away")

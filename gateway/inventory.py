@@ -15,6 +15,7 @@ from gateway import topics
 from gateway.config import Config, Kafka
 from gateway.consumers import committed
 from gateway.errors import GatewayError
+from gateway.http_lane_config import HttpLane
 from gateway.ledger import forget
 from gateway.store import Store
 
@@ -49,7 +50,13 @@ async def existing(config: Config) -> dict[str, int]:
 
 def compare(config: Config, found: Mapping[str, int]) -> list[Topic]:
     """Say of each topic that `config` needs whether it is there and fits."""
-    return [_compared(config.kafka, name, wanted, found.get(name, 0)) for name, wanted in config.topics().items()]
+    over_http = tuple(
+        f"{config.kafka.prefix}.lane.{name}." for name, lane in config.lanes.items() if isinstance(lane, HttpLane)
+    )
+    return [
+        _compared(config.kafka, name, wanted, found.get(name, 0), "slots" if name.startswith(over_http) else "binds")
+        for name, wanted in config.topics().items()
+    ]
 
 
 async def forget_lanes(config: Config, names: Iterable[str]) -> None:
@@ -75,13 +82,21 @@ async def require(config: Config, *names: str) -> dict[str, int]:
 
 
 async def stranded(config: Config, found: Mapping[str, int]) -> dict[str, int]:
-    """Return how many messages wait in topics of lanes, classes or fair queues that the configuration has no more."""
-    ours, wanted = f"{config.kafka.prefix}.lane.", config.topics()
-    unread = [name for name in found if name.startswith(ours) and name not in wanted]
-    tps = [TopicPartition(name, number) for name in unread for number in range(found[name])]
-    if not tps:
-        return {}
-    consumer = topics.consumer(config.kafka, topics.LANES)
+    """Return how many messages wait in topics of lanes, classes, fair queues or rungs that the configuration has no more."""
+    wanted = config.topics()
+    unread = {name: partitions for name, partitions in found.items() if name not in wanted}
+    waiting: dict[str, int] = {}
+    for stage, kind in ((topics.LANES, "lane"), (topics.DELAY, "delay")):
+        ours = f"{config.kafka.prefix}.{kind}."
+        tps = [TopicPartition(name, n) for name in unread if name.startswith(ours) for n in range(unread[name])]
+        if tps:
+            waiting |= await _waiting(config.kafka, stage, tps)
+    return waiting
+
+
+async def _waiting(kafka: Kafka, stage: str, tps: list[TopicPartition]) -> dict[str, int]:
+    """Return how many records a stage has not read, of the topics of which there are any."""
+    consumer = topics.consumer(kafka, stage)
     await consumer.start()
     try:
         consumer.assign(tps)  # nothing of it is read, and the group does not notice
@@ -114,14 +129,15 @@ async def check(config: Config) -> None:
         raise GatewayError("topics do not fit the configuration: " + "; ".join(wrong))
 
 
-def _compared(kafka: Kafka, name: str, wanted: int, found: int) -> Topic:
+def _compared(kafka: Kafka, name: str, wanted: int, found: int, key: str) -> Topic:
+    """`key` is what says how many partitions the topics of a lane of its kind have."""
     fault = ""
     more = f"kafka-topics --alter --topic {name} --partitions {wanted}"
     if not found:
         fault = "missing: recado topics --create"
     elif name.startswith(f"{kafka.prefix}.lane.") and found != wanted:  # slot i is partition i
         other = more if found < wanted else "drain the topic and make it anew"
-        fault = f"the lane has {wanted} binds: set binds = {found}, or {other}"
+        fault = f"the lane has {wanted} {key}: set {key} = {found}, or {other}"
     elif name.startswith(f"{kafka.prefix}.delay.") and found < wanted:  # a ladder puts something into each
         fault = f"kafka.delay_partitions says {wanted}: set it to {found}, or {more}"
     return Topic(name, wanted, found, fault)

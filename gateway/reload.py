@@ -56,6 +56,10 @@ _REMEDIES = (
         "restart: the lane has to bind anew",
     ),
     (r"kafka\..*_partitions", "run recado topics, then restart"),
+    (
+        r"delay\.rungs_s.*",
+        "run recado topics --create, then restart; a rung that goes has to be empty, since nobody reads it any more",
+    ),
     (r".*", "restart"),
 )
 

@@ -278,7 +278,7 @@ class Slots(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         passed = []
         for tp, position in positions.items():
             queue = self._queues.get(tp)
-            if queue is not None:
+            if queue is not None and position > queue.committed:  # it may have been taken anew meanwhile
                 passed.append((queue.name, queue.committed, position))
                 queue.advance(position)
         await self._ledger.trim(passed)

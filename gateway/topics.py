@@ -10,7 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 import gateway.aiokafka_committed
-import gateway.aiokafka_on_uvloop  # noqa: F401 - both for every client that is made here
+import gateway.aiokafka_on_uvloop
+import gateway.aiokafka_sequence  # noqa: F401 - all for every client that is made here
 from gateway.config import Config, Kafka
 
 _BATCH_OCTETS = 900_000
@@ -20,8 +21,8 @@ _JOB_OCTETS = 8_388_608
 _KEPT_MS = 30 * 86_400_000
 """Of jobs, and of messages that wait for a lane or a time: longer than anybody's patience with an operator that is away."""
 _TOPIC_EXISTS = 36
-LANES = "lanes"
-"""The stage that reads the topics of lanes."""
+LANES, DELAY = "lanes", "delay"
+"""The stages that read the topics of lanes, and the rungs of the delay ladder."""
 
 
 def connection(kafka: Kafka) -> dict[str, Any]:

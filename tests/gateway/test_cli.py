@@ -276,13 +276,16 @@ async def test_what_the_ledger_knows_of_an_older_topic_is_forgotten(site: Path, 
 def renamed(site: Path) -> Path:
     """The configuration with another lane instead of its own."""
     other = site.with_name("other.toml")
-    other.write_text(site.read_text().replace("claro", "old"))
+    other.write_text(site.read_text().replace("claro", "old").replace("rungs_s = [5]", "rungs_s = [77]"))
     return other
 
 
-async def test_what_nobody_reads_any_more_is_said(site: Path, broker: str, namespace: str, idempotence: bool) -> None:
-    """Of a lane that was removed, or of more fair queues than there are now; and not of what was read."""
-    old = f"{namespace}.lane.old.bulk"
+@pytest.mark.parametrize("kind", ["lane", "delay"])
+async def test_what_nobody_reads_any_more_is_said(
+    site: Path, broker: str, namespace: str, idempotence: bool, kind: str
+) -> None:
+    """Of a lane or a rung that was removed, or of more fair queues than there are now; and not of what was read."""
+    old = f"{namespace}.{kind}.{'old.bulk' if kind == 'lane' else 77}"
     await asyncio.to_thread(recado, "topics", "--create", "-c", site)
     other = renamed(site)
     await asyncio.to_thread(recado, "topics", "--create", "-c", other)

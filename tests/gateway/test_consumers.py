@@ -14,9 +14,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.conn import create_conn
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, for_code
+from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, KafkaConnectionError, for_code
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import OffsetAndMetadata
 
 from benchmarks.apache import ApacheKafka
 from gateway import topics
@@ -133,6 +134,35 @@ async def test_who_looks_at_what_ails_a_group_joins_it_again(
                     heard.append(error)
                 await asyncio.sleep(0.01)
         assert len(heard) == 1
+
+
+async def test_a_commit_of_an_assignment_that_is_over_is_not_sent(broker: str, namespace: str) -> None:
+    """It would go out as of the next generation, in which the partition may be another's, who has committed more."""
+    async with member(broker, namespace) as consumer:
+        where = TopicPartition(namespace, 0)
+        over = consumer._subscription.subscription.assignment
+        consumer._coordinator.request_rejoin()
+        async with asyncio.timeout(20):
+            while over.active or not consumer.assignment():  # noqa: ASYNC110 - nothing announces it
+                await asyncio.sleep(0.01)
+        with pytest.raises(CommitFailedError):
+            await consumer._coordinator.commit_offsets(over, {where: OffsetAndMetadata(1, "")})
+        async with asyncio.timeout(20):
+            while consumer._coordinator._performed_join_prepare:  # noqa: ASYNC110 - nothing announces it
+                await asyncio.sleep(0.01)
+        await commit(consumer, {where: 2})
+        assert await consumer.committed(where) == 2
+
+
+async def test_a_commit_that_meets_a_join_costs_no_membership(broker: str, namespace: str) -> None:
+    """Kafka reads it behind the join, and refuses it: aiokafka would begin as a new member for that."""
+    async with member(broker, namespace) as consumer:
+        member_id = consumer._coordinator.member_id
+        consumer._coordinator._performed_join_prepare = True
+        with pytest.raises(CommitFailedError):
+            await commit(consumer, {TopicPartition(namespace, 0): 1})
+        assert consumer._coordinator.member_id == member_id
+        consumer._coordinator._performed_join_prepare = False
 
 
 # What a group has committed.

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     KafkaConnectionError,
@@ -20,6 +20,7 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.transaction_manager import TransactionManager
 
+import gateway.topics  # noqa: F401 - what it mends of aiokafka
 from gateway.outbox import Outbox, partition_of
 from tests.support import kafka
 
@@ -160,6 +161,35 @@ async def test_a_refusal_is_over_when_its_cause_is(
             await sending
             await outbox.send({(namespace, 0): [(b"k", b"3")]})
         assert "InvalidTimestampError" in outbox.failures
+
+
+@pytest.mark.skipif(not kafka.IDEMPOTENCE, reason="the embedded broker knows no producer ids")
+async def test_a_producer_goes_on_after_two_thousand_million_records(broker: str, namespace: str) -> None:
+    """Kafka numbers them from 0 again, and takes no number below."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    await admin.create_topics([NewTopic(namespace, 1, 1)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True) as producer:
+        where = TopicPartition(namespace, 0)
+        # A broker begins with any number for a producer that it does not know.
+        producer._txn_manager._sequence_numbers[where] = 2**31 - 5
+        outbox = Outbox(producer)
+        async with asyncio.timeout(20):
+            for n in range(1, 8):
+                await outbox.send({where: [(b"k", b"%d" % number) for number in range(n)]})
+        assert not outbox.failures
+
+
+async def test_a_number_of_a_record_is_never_below_zero() -> None:
+    """As Kafka's own producer counts: after the last comes 0."""
+    manager = TransactionManager(None, 60_000)
+    where = TopicPartition("events", 0)
+    counted = []
+    for records in (2**31 - 2, 1, 1, 5):
+        manager.increment_sequence_number(where, records)
+        counted.append(manager.sequence_number(where))
+    assert counted == [2**31 - 2, 2**31 - 1, 0, 5]
 
 
 async def test_stages_that_publish_at_the_same_time_share_a_batch() -> None:

@@ -104,7 +104,7 @@ def test_tables_change_at_once(old: str, new: str, said: str | None) -> None:
         ("rate = 100", 'rate = 100\nsender = "89000"', "lanes.claro.sender", "restart"),
         ("localhost:9092", "kafka:9092", "kafka.bootstrap", "restart"),
         ("[store]", "jobs_partitions = 9\n[store]", "kafka.jobs_partitions", "recado topics"),
-        ("[store]", "[delay]\nrungs_s = [5]\n[store]", "delay.rungs_s", "restart"),
+        ("[store]", "[delay]\nrungs_s = [5]\n[store]", "delay.rungs_s", "recado topics"),
         ("[store]", "[limits]\nbatch_messages = 5\n[store]", "limits.batch_messages", "restart"),
         ("[lanes", LANE.replace("claro", "tigo") + "[lanes", "lanes.tigo", "topics"),
     ],
