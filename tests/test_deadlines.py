@@ -19,6 +19,7 @@ WAITS = frozenset(
 ELSEWHERE = {
     ("gateway/store.py", "_call"): "within the timeout of `run_packed`, its only caller",
     ("gateway/embedded.py", "_answers"): "within the patience of `_until_ready`, its only caller",
+    ("smpp/link.py", "_open"): "within the connect_timeout of `_connect`, its only caller",
     ("gateway/mail.py", "_connected"): "the library's own, which is the lane's `timeout_s`",
     ("gateway/providers/http_client.py", "send"): "the library's own, which is the lane's `timeout_s`",
 }

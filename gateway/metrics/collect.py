@@ -57,11 +57,13 @@ class WorkerCollector(Collector):
         intake, publisher, delay = worker.intake.counts, worker.publisher, worker.delay
         yield "recado_intake_recipients", ("accepted",), intake["messages"]
         yield "recado_intake_recipients", ("rejected",), intake["rejected"]
+        if held_by := worker.intake.held_by:
+            yield "recado_intake_held", (held_by,), 1
         for kind in get_args(DeadKind):
             yield "recado_dead_letters", (kind,), worker.intake.dead[kind]
         dead = sum(count for (_, _, outcome), count in publisher.counts.items() if outcome == "dead")
         yield "recado_dead_letters", ("message",), dead
-        for (lane, class_, outcome), count in publisher.counts.items():
+        for (lane, class_, outcome), count in {**self._from_zero(), **publisher.counts}.items():
             yield "recado_messages_settled", (lane, class_, outcome), count
         for (lane, outcome), codes in publisher.troubles.items():
             for code, count in codes.items():
@@ -91,6 +93,15 @@ class WorkerCollector(Collector):
             yield "recado_parts_throttled", (name,), shared.meter.throttled
             yield "recado_binds", (name,), shared.meter.binds
             yield "recado_ledgers_lost", (name,), shared.meter.ledgers_lost
+
+    def _from_zero(self) -> dict[tuple[str, str, str], int]:
+        """Outcomes that alerts watch, before there is one: what a counter begins with is no increase to Prometheus."""
+        return {
+            (lane.name, class_.value, outcome): 0
+            for lane in self._worker.lanes.values()
+            for class_ in lane.meter.waited
+            for outcome in ("submitted", "failed", "unknown", "retry")
+        }
 
     def _of_webhooks(self) -> Iterator[Sample]:
         webhooks = self._worker.webhooks

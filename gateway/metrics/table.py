@@ -146,6 +146,11 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             "lane",
         ),
         _gauge("recado_jobs_backlog", "Jobs that are published and not taken in, of this worker's partitions."),
+        _gauge(
+            "recado_intake_held",
+            "1 while no job is taken in until this lane has caught up (`intake.lane_backlog`).",
+            "lane",
+        ),
     ),
     "Binds": (
         _gauge(

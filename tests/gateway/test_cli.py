@@ -30,6 +30,7 @@ from smpp.constants import CommandStatus
 from smpp.simulator import Behaviour
 from tests.support.gateway_process import GatewayProcess
 
+WHATSAPP = Path(__file__).parents[2] / "deploy" / "whatsapp.toml"
 AT = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
 CONFIG = """
 [kafka]
@@ -318,6 +319,15 @@ def test_only_topics_of_lanes_need_their_exact_number_of_partitions(config: Path
     assert found.keys() == {"recado.lane.claro.bulk"}
     assert "binds = 7" in found["recado.lane.claro.bulk"]
     assert "anew" in found["recado.lane.claro.bulk"]
+
+
+def test_a_lane_over_http_has_slots_where_another_has_binds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever follows the advice must not be told that there is no such key."""
+    for name in re.findall(r'_env = "(\w+)"', WHATSAPP.read_text()):
+        monkeypatch.setenv(name, "secret")
+    found = faults(WHATSAPP, 64)
+    assert all("set slots = 64" in fault for name, fault in found.items() if ".lane." in name)
+    assert any(".lane." in name for name in found)
 
 
 def test_topics_that_are_too_small_are_told_with_how_they_grow(config: Path) -> None:

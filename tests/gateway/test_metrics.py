@@ -223,6 +223,36 @@ async def test_a_scrape_shows_what_stages_have_counted() -> None:
     assert found["recado_lane_contract_rate", "andina"] == 50
 
 
+async def test_what_alerts_watch_is_there_before_it_is_counted() -> None:
+    """What a counter begins with is no increase: the first thing that a new worker tells may be thousands of `unknown`."""
+    async with scraped() as (worker, samples):
+        worker.publisher.counts["andina", "otp", "unknown"] = 7
+        found = samples()
+    outcomes = {
+        outcome: found["recado_messages_settled_total", "andina", "bulk", outcome] for outcome in ("failed", "retry")
+    }
+    assert outcomes == {"failed": 0, "retry": 0}
+    assert found["recado_messages_settled_total", "andina", "bulk", "unknown"] == 0
+    assert found["recado_messages_settled_total", "andina", "otp", "unknown"] == 7
+
+
+async def test_the_lane_that_intake_waits_for_is_shown() -> None:
+    """And nothing while it takes jobs."""
+    async with scraped() as (worker, samples):
+        free = samples()
+        worker.intake._brake.lane = "andina"
+        held = samples()
+    assert held["recado_intake_held", "andina"] == 1
+    assert not [key for key in free if key[0] == "recado_intake_held"]
+
+
+async def test_a_worker_that_stops_is_not_ready() -> None:
+    """Whoever asked for it: it has let go of its slots, and takes no jobs."""
+    async with scraped() as (worker, _):
+        assert worker.problems() == ["starting"]
+    assert worker.problems() == ["draining"]
+
+
 async def test_a_lane_shows_what_it_may_write_and_why_not_more() -> None:
     """Its share, what throttling leaves of it, what people asked for; a pause is nothing."""
     async with scraped() as (worker, samples):
