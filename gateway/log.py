@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Literal
 
 import msgspec
@@ -102,7 +103,7 @@ class Sampling(logging.Filter):
 
 
 def setup(level: str = "INFO", form: Format = "text", worker: int | None = None) -> None:
-    """Log to stderr; `worker` is the number of this process where there are several.
+    """Log to stderr, also what ends the process; `worker` is its number where there are several.
 
     aiokafka tells of every heartbeat of a rebalance: only what needs a person comes through.
     """
@@ -115,6 +116,15 @@ def setup(level: str = "INFO", form: Format = "text", worker: int | None = None)
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL if level != "DEBUG" else logging.INFO)
+    sys.excepthook = _ended
+
+
+def _ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The interpreter would print the error as it is, with the numbers and texts that are in it."""
+    if issubclass(kind, Exception):
+        logging.getLogger("gateway").critical("ended by an error", exc_info=(kind, error, trace))
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _time(record: logging.LogRecord) -> str:

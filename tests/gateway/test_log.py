@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from typing import Any
 
@@ -112,6 +113,7 @@ def test_a_line_of_text_is_words_and_values(monkeypatch: pytest.MonkeyPatch) -> 
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     log.setup("INFO", worker=2)
     (handler,) = root.handlers
     assert handler.format(record("lane down lane=%s", "claro")) == (
@@ -160,6 +162,18 @@ def test_words_and_values_are_told_apart(
     found = structured(message, *args)
     assert found["event"] == event
     assert {key: value for key, value in found.items() if key not in ("time", "level", "logger", "event")} == values
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_ends_a_process_is_a_line_like_others(form: str) -> None:
+    """At the level that wakes people, without the number that is in it, in the form that is collected."""
+    code = f"from gateway import log; log.setup('INFO', {form!r}); raise KeyError('573001234567')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "CRITICAL" in ended.stderr
+    assert "ended by an error" in ended.stderr
+    assert "573001234567" not in ended.stderr
+    assert form == "text" or "KeyError" in json.loads(ended.stderr)["exception"]
 
 
 # Repetitions.
