@@ -42,6 +42,7 @@ rate = 100000
 window = {window}
 binds = {binds}
 sender = "89000"
+max_validity_s = 225  # what the store keeps longer than this is then for `receipts.ttl_s` to say
 """
 _ROUTE = """
 [[routes]]

@@ -8,7 +8,7 @@ while and only answered. Providers over HTTP join them, and repeat themselves.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from gateway.model import Inbound as InboundRecord
 from gateway.model import encode_inbound
 from gateway.outbox import Batches, Outbox, Record
 from gateway.providers.smpp import SmppPort
+from gateway.quantities import DAY
 from gateway.store import Patience, Script
 from smpp.constants import Tag
 from smpp.pdu import DataSM, DeliverSM
@@ -118,6 +119,8 @@ return seen
 
 _BATCH = 1000
 """Messages in one call of the store and one batch for Kafka."""
+_STANDSTILL_S = 7 * DAY
+"""The SMSC has its answer, and the deadline has no octets: what the store forgets before that falls is lost."""
 _MOST_OCTETS = 500_000
 """Of a record. What people write is far smaller; what a provider makes of it must fit into a batch all the same."""
 _MOST_TEXT = 50_000
@@ -139,6 +142,9 @@ class _Joining(msgspec.Struct, array_like=True, gc=False):
     data_coding: int
     elements: dict[int, bytes]
     at: float
+    number: int = 0
+    """Of a deadline: a part that it was made for, and the digest of that one's octets."""
+    digest: str = ""
 
 
 _Part = tuple[_Joining, int, bytes]
@@ -234,15 +240,17 @@ class Inbound:
 
     async def overdue(self, payloads: Sequence[bytes]) -> None:
         """The delay ladder's handler: publish what is there of messages whose parts have not all come."""
-        waiting: dict[str, _Joining] = {}
+        waiting: defaultdict[str, list[_Joining]] = defaultdict(list)
         for joining in map(_decode_joining, payloads):
-            waiting.setdefault(joining.key, joining)  # every read that left it incomplete made a deadline
+            waiting[joining.key].append(joining)  # every read that left it incomplete made a deadline
         found = await self._store.run(_TAKE, (self._prefix, list(waiting), []))
         records: dict[str, Record] = {}
-        for (key, joining), flat in zip(waiting.items(), found, strict=True):
-            if flat:  # else it was complete in time
-                by_number = _by_number(flat)
-                records[key] = self._record(joining, by_number, joining.count - len(by_number))
+        for (key, deadlines), flat in zip(waiting.items(), found, strict=True):
+            by_number = _by_number(flat)  # empty if it was complete in time
+            # What is there instead of a deadline's own part is of a later message with the reference, and has a deadline too.
+            own = next((each for each in deadlines if by_number and _is_there(each, by_number)), None)
+            if own is not None:
+                records[key] = self._record(own, list(by_number.values()), own.count - len(by_number))
         if records:
             await self._outbox.send_keyed(self._topic, list(records.values()))
             self.counts["published"] += len(records)
@@ -288,11 +296,11 @@ class Inbound:
         flat: list[Any] = []
         for joining, number, payload in parts:
             flat += (joining.key, number, joining.count, payload.hex())
-        # Kept longer than they wait, so that the deadline on the ladder always finds them.
-        found = await self._store.run(_COLLECT, (self._prefix, 2 * self._wait + 86_400, flat))
+        # Kept longer than they wait, so that the deadline on the ladder finds them also after a standstill of days.
+        found = await self._store.run(_COLLECT, (self._prefix, 2 * self._wait + _STANDSTILL_S, flat))
         records: dict[str, Record] = {}
         octets: list[Any] = []
-        incomplete: dict[str, _Joining] = {}
+        incomplete: dict[str, _Part] = {}
         waiting: list[_Part] = []
         for part, (waits, all_parts) in zip(parts, found, strict=True):
             joining = part[0]
@@ -302,17 +310,18 @@ class Inbound:
                 continue
             by_number = _by_number(all_parts)
             if len(by_number) == joining.count:
-                records[joining.key] = self._record(joining, by_number, 0)
+                records[joining.key] = self._record(joining, list(by_number.values()), 0)
                 for n in range(0, len(all_parts), 2):
                     octets += (joining.key, all_parts[n].decode(), all_parts[n + 1].decode())
                 incomplete.pop(joining.key, None)
             else:
-                incomplete[joining.key] = joining
+                incomplete[joining.key] = part
         if incomplete:
             # Also where others of its parts came before: who stored those may have been killed with no deadline in Kafka.
             deadlines: Batches = {}
-            for key, joining in incomplete.items():
-                self._ladder.put(deadlines, now + self._wait, JOIN, key.encode(), _encode_joining(joining), now)
+            for key, (joining, number, payload) in incomplete.items():
+                deadline = msgspec.structs.replace(joining, number=number, digest=_digest(payload))
+                self._ladder.put(deadlines, now + self._wait, JOIN, key.encode(), _encode_joining(deadline), now)
             await self._outbox.send(deadlines)
         return records, octets, waiting
 
@@ -343,9 +352,18 @@ def _key(account: str, pdu: DeliverSM | DataSM, place: Concat | None) -> str:
     return f"j:{account}:{pdu.source_addr}:{pdu.destination_addr}:{place.reference}:{place.part_count}"
 
 
-def _by_number(flat: list[bytes]) -> list[bytes]:
+def _by_number(flat: list[bytes]) -> dict[int, bytes]:
     parts = {int(flat[n]): bytes.fromhex(flat[n + 1].decode()) for n in range(0, len(flat), 2)}
-    return [parts[number] for number in sorted(parts)]
+    return dict(sorted(parts.items()))
+
+
+def _is_there(deadline: _Joining, by_number: dict[int, bytes]) -> bool:
+    """Whether the part that a deadline was made for still waits; one without a part is of a version that named none."""
+    return not deadline.number or _digest(by_number.get(deadline.number, b"")) == deadline.digest
+
+
+def _digest(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()[:32]
 
 
 def _message(joining: _Joining, payload: bytes, missing: int) -> InboundRecord:

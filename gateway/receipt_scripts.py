@@ -21,8 +21,11 @@ for n = 1, #a[4], 3 do
   local row = redis.call('GET', key)
   local start = row and row:find('[', 1, true)
   if start and (start == 1 or status ~= 'submitted') then
-    local ttl = math.max(redis.call('TTL', key), a[2])
-    redis.call('SET', key, a[4][n + 2] and status .. row:sub(start) or status, 'EX', ttl)
+    if a[4][n + 2] then
+      redis.call('SET', key, status .. row:sub(start), 'EX', math.max(redis.call('TTL', key), a[2]))
+    else
+      redis.call('SET', key, status, 'EX', a[2])
+    end
   end
 end
 for n = 1, #a[5], 2 do
@@ -39,25 +42,30 @@ end
 return values
 """)
 
-# [prefix, ttl, [key, part number, what is known of it, …]] → for each all of its key, as [number, what is known, …]
+# [prefix, seconds to remember at least, [key, part number, what is known of it, key of its row, …]] → for each all of its key, as
+# [number, what is known, …]. It lives as long as the rows do that the other parts are known by, which is as long as this one's.
 COLLECT = Script("""
 local a = cmsgpack.unpack(ARGV[1])
 local groups = {}
-for n = 1, #a[3], 3 do
+for n = 1, #a[3], 4 do
   local key = a[1] .. a[3][n]
   redis.call('HSET', key, a[3][n + 1], a[3][n + 2])
-  redis.call('EXPIRE', key, a[2])
+  redis.call('EXPIRE', key, math.max(a[2], redis.call('TTL', key), redis.call('TTL', a[1] .. a[3][n + 3])))
   groups[#groups + 1] = redis.call('HGETALL', key)
 end
 return groups
 """)
 
-# [prefix, keys] → for each all parts in doubt, as [field, row, …]
+# [prefix, keys, how many] → for each its parts in doubt, as [field, row, …]; of a key with more than so many some of them
 DOUBTS = Script("""
 local a = cmsgpack.unpack(ARGV[1])
 local all = {}
 for n, key in ipairs(a[2]) do
-  all[n] = redis.call('HGETALL', a[1] .. key)
+  if redis.call('HLEN', a[1] .. key) > a[3] then
+    all[n] = redis.call('HSCAN', a[1] .. key, 0, 'COUNT', a[3])[2]
+  else
+    all[n] = redis.call('HGETALL', a[1] .. key)
+  end
 end
 return all
 """)

@@ -59,6 +59,8 @@ _TIMED = 8
 """Receipts of a batch whose delay is looked at."""
 _BATCH = 2000
 """Statuses in one call of the store, which does nothing else meanwhile: some milliseconds."""
+_DOUBTS = 5000
+"""Parts in doubt that are read of one number: a handset for load tests may have any number of them."""
 
 
 Reached = dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]]
@@ -349,7 +351,7 @@ class Receipts:
         flat: list[Any] = []
         for early, sent in parts:
             known = f"{sent.attempt} {int(bool(sent.plan))} {early.status} {early.text} {early.code}"
-            flat += (f"a:{parts_key(sent)}", sent.number, known)
+            flat += (f"a:{parts_key(sent)}", sent.number, known, early.key)
         groups = await self._store.run(COLLECT, (self._prefix, self._ttl, flat))
         records = {}
         for (_, sent), states in zip(parts, groups, strict=True):
@@ -384,21 +386,20 @@ class Receipts:
         if not last:
             return [], [], []
         keys = [doubt_key(early.account, early.to) for early in last]
-        doubts = await self._doubts(keys)
+        doubts = await self._doubts(list(dict.fromkeys(keys)))
         resolved: list[tuple[Early, Sent]] = []
         forget: list[str] = []
         orphans: list[Record] = []
-        taken: set[tuple[str, bytes]] = set()
         told: set[str] = set()
-        for early, key, in_doubt in zip(last, keys, doubts, strict=True):
+        for early, key in zip(last, keys, strict=True):
             if early.key in told:  # said twice, it tells of one message all the same
                 self._count(early.account, "repeated")
                 continue
             # With no id that we know, all that it says of the number has to be right.
-            ours = (each for each in in_doubt if each[1].to.endswith(early.to) and (key, each[0]) not in taken)
-            field, sent = next(ours, (b"", None))
-            if sent is not None and float(field[:17]) <= early.seen_at:
-                taken.add((key, field))
+            ours = (n for n, (_, sent) in enumerate(doubts[key]) if sent.to.endswith(early.to))
+            first = next(ours, None)
+            if first is not None and float(doubts[key][first][0][:17]) <= early.seen_at:
+                field, sent = doubts[key].pop(first)
                 if early.id:  # else its key is that of all receipts without one
                     told.add(early.key)
                 self._count(early.account, "resolved")
@@ -409,21 +410,25 @@ class Receipts:
                 orphans.append(earlies.orphan(early))
         return resolved, forget, orphans
 
-    async def _doubts(self, keys: list[str]) -> list[list[tuple[bytes, Sent]]]:
+    async def _doubts(self, keys: list[str]) -> dict[str, list[tuple[bytes, Sent]]]:
         """For each destination what is in doubt, the oldest first; without parts that a receipt of their own has told of.
 
         A worker that was killed had their answer, but the message is not settled before all of them have theirs.
         """
-        doubts = [
-            [(field, decode_sent(row)) for field, row in sorted(zip(flat[::2], flat[1::2], strict=True))]
-            for flat in await self._store.run(DOUBTS, (self._prefix, keys))
-        ]
-        parts = [sent for of_one in doubts for _, sent in of_one if sent.parts > 1]
+        found = await self._store.run(DOUBTS, (self._prefix, keys, _DOUBTS))
+        doubts = {
+            key: [(field, decode_sent(row)) for field, row in sorted(zip(flat[::2], flat[1::2], strict=True))]
+            for key, flat in zip(keys, found, strict=True)
+        }
+        parts = [sent for of_one in doubts.values() for _, sent in of_one if sent.parts > 1]
         if not parts:
             return doubts
         flat = [each for sent in parts for each in (f"a:{parts_key(sent)}", sent.number)]
         told = iter(await self._store.run(TOLD, (self._prefix, flat)))
-        return [[(field, sent) for field, sent in of_one if sent.parts == 1 or not next(told)] for of_one in doubts]
+        return {
+            key: [(field, sent) for field, sent in of_one if sent.parts == 1 or not next(told)]
+            for key, of_one in doubts.items()
+        }
 
 
 def _subject(early: Early, sent: Sent | None) -> str:

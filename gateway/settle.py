@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import Classes
+from gateway.config import Classes, HttpLane, WhatsAppLane
 from gateway.correlation import REMEMBER_S, attempt_key, doubt_key, encode_sent, id_key, reference_key, sent
 from gateway.errors import Disposition
 from gateway.failover import Failover
@@ -23,6 +23,7 @@ from gateway.model import Message, published_ms
 from gateway.providers.contract import PUT_BACK, Failure, Scope
 from gateway.providers.http_answer import Refusal
 from gateway.providers.whatsapp import template_of
+from gateway.quantities import DAY
 from gateway.retry import FIRST_S, next_attempt
 from gateway.turn import Turn
 from smpp.errors import SMPPError
@@ -43,6 +44,8 @@ _SILENCE = Failure(Disposition.RETRY, "no-answer", doubtful=True)
 LANE_DOWN = "lane-down"
 """Why a message moved that its lane never saw."""
 TOO_LATE = "expires_at has passed"
+_WHATSAPP_S = 31 * DAY
+"""Meta keeps a message for 30 days until its recipient can be reached."""
 
 
 class Settler:
@@ -455,10 +458,14 @@ class Settler:
                 )
                 self._turn.rows += (key, row, self._rows_ttl(lane))
             else:
-                self._turn.doubts += (*_doubt_key(flight, number), row, self._ttl)
+                self._turn.doubts += (*_doubt_key(flight, number), row, self._rows_ttl(lane))
 
     def _rows_ttl(self, lane: Lane) -> int:
-        return max(self._ttl, REMEMBER_S) if lane.carrier.echoes else self._ttl
+        """Until nothing more can come: an SMSC says that a message has expired only some time after its validity is over."""
+        config = lane.config
+        if isinstance(config, HttpLane):
+            return max(self._ttl, _WHATSAPP_S if isinstance(config, WhatsAppLane) else REMEMBER_S)
+        return max(self._ttl, config.max_validity_s * 4 // 3)
 
     def _count(self, flight: Flight) -> int:
         try:

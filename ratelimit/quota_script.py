@@ -38,7 +38,11 @@ end
 local function count(key, entry)
   local until_, pending = entry.delivered, false
   for attempt, at in pairs(entry.attempts) do
-    until_, pending = math.max(until_, at), true
+    if at <= now then
+      entry.attempts[attempt] = nil
+    else
+      until_, pending = math.max(until_, at), true
+    end
   end
   if until_ <= now then
     redis.call('ZREM', set, key)

@@ -17,6 +17,7 @@ from gateway.number import Number
 from gateway.portfolio import Portfolio
 from gateway.providers.contract import Failure, Scope
 from gateway.providers.whatsapp import template_of
+from gateway.quantities import DAY
 from gateway.store import Patience, Store
 from gateway.whatsapp_lane_config import WhatsAppLane
 from gateway.window import Window
@@ -69,6 +70,19 @@ def test_what_no_lane_may_carry_any_more_has_failed() -> None:
     assert ids(one.slot("b").queues[0].ready) == ["free"]
     one.exchange()
     assert (one.outcomes["m"].kind, one.outcomes["m"].error_code) == ("f", "policy")
+
+
+def test_a_row_lives_as_long_as_whatsapp_keeps_its_message() -> None:
+    """A telephone may be off for 30 days."""
+    one = Line(numbers())
+    number_of(one, "a")
+    queue = one.queue("a")
+    put(queue, templated("m"))
+    one.forwarder.refill(one.slots.values(), NOW)
+    (flight,) = queue.flights.values()
+    one.settler.give_up(flight, "no-answer", NOW)
+    _, _, ttl = one.turn.rows
+    assert ttl == 31 * DAY
 
 
 async def test_what_was_let_go_while_its_number_was_asked_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

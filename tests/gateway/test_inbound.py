@@ -188,6 +188,40 @@ async def test_what_is_left_of_a_joined_message_is_soon_forgotten(store_url: str
         assert one.published() == [("abc", 0), ("y", 2)]
 
 
+async def test_parts_wait_through_a_standstill_of_days(store_url: str, namespace: str) -> None:
+    """The SMSC has its answer, and the deadline on the ladder has no octets."""
+    async with processes(store_url, namespace) as (one,), Redis.from_url(store_url) as redis:
+        await one.take(1, 2)
+        (key,) = await redis.keys(f"{namespace}:*")
+        assert await redis.ttl(key) > 7 * 86_400
+
+
+@pytest.mark.parametrize("first", ["1xyz", "3xyz"], ids=["in-its-place", "elsewhere"])
+async def test_the_deadline_of_a_joined_message_is_not_that_of_the_next(
+    store_url: str, namespace: str, first: str
+) -> None:
+    """One with the same reference that has only begun waits its own time, alone or with the other in one call."""
+    async with processes(store_url, namespace) as (one,):
+        await one.read("1abc")
+        await one.read("2abc", "3abc")
+        await one.read(first)
+        of_joined, of_next = one.deadlines()
+        await one.inbound.overdue([bytes(of_joined.payload)])
+        assert one.published() == [("abc", 0)]
+        await one.inbound.overdue([bytes(of_joined.payload), bytes(of_next.payload)])
+        assert one.published() == [("abc", 0), (first[int(first[0])], 2)]
+
+
+async def test_a_deadline_of_the_version_before_names_no_part(store_url: str, namespace: str) -> None:
+    """It publishes what is there."""
+    async with processes(store_url, namespace) as (one,):
+        await one.take(1, 2)
+        (deadline,) = one.deadlines()
+        *before, _, _ = msgspec.json.decode(deadline.payload)
+        await one.inbound.overdue([msgspec.json.encode(before)])
+        assert one.published() == [("ab", 1)]
+
+
 @pytest.mark.parametrize("cut", range(6))
 @pytest.mark.parametrize(
     ("order", "text"),

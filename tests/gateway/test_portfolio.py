@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.model import TrafficClass
 from gateway.portfolio import DAY_MS, GOES, Answer, Portfolio, Wish, limits_of
@@ -234,6 +235,17 @@ async def test_nobody_waits_for_long_without_asking(store_url: str, namespace: s
         await granted(one, 1, wishes("a"))
         assert [answer.wait_s for answer in await one.reserve(1, wishes("b"), NOW)] == [900.0]
         assert [answer.wait_s for answer in await one.reserve(0, wishes("b"), NOW)] == [900.0]
+
+
+async def test_attempts_of_which_nobody_has_told_are_forgotten(store_url: str, namespace: str) -> None:
+    """Also of a person who is written to every day, whose place never becomes free."""
+    async with portfolios(store_url, namespace) as (one,), Redis.from_url(store_url) as redis:
+        sizes = []
+        for day in range(30):
+            assert await granted(one, 1, wishes("a", attempt=100 + day), NOW + day * (DAY_MS - HOUR)) == [True]
+            (key,) = await redis.keys(f"{namespace}:*:pending")
+            sizes.append(await redis.hstrlen(key, ":a"))
+        assert sizes[-1] == sizes[1] < 100
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -143,6 +144,9 @@ async def test_a_row_that_lives_longer_is_not_shortened(stage: Stages) -> None:
         await site.until(lambda: process.store.calls == 2)
         _, seconds = await process.told(id_key("waba", "a"))
         assert seconds > 29 * 86_400
+        await take(process, said("a", READ))
+        await site.until(lambda: process.store.calls == 4)
+        assert await process.told(id_key("waba", "a")) == ("read", REMEMBER_S)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +258,19 @@ async def test_a_fallback_goes_on_from_the_last_attempt_of_all_parts(stage: Stag
         assert (goes_on.attempt, goes_on.first_attempt, goes_on.channel) == (3, 3, "whatsapp")
         (event,) = await events_of(site, 1)
         assert (event.status, event.attempt) == (EventStatus.FALLBACK, 2)
+
+
+async def test_the_state_of_a_part_is_known_as_long_as_the_rows_of_the_others(stage: Stages) -> None:
+    """Of one something is said at once, and of the other only after days that it has expired."""
+    async with site_of(stage) as site, planned(site) as (process, _):
+        for number in (0, 1):
+            await accepted(process, f"p{number}", message(plan=PLAN), 2, number)
+            await process.redis.expire(process.prefix + id_key("waba", f"p{number}"), (20 - number) * 86_400)
+        lives = []
+        for number in (0, 1):
+            await take(process, said(f"p{number}", FAILED))
+            lives.append(await process.redis.ttl(f"{process.prefix}a:banco/m/1"))
+        assert min(lives) > 19 * 86_400
 
 
 @pytest.mark.parametrize("last", [0, 1], ids=["part-of-the-first", "part-of-the-second"])
@@ -418,6 +435,35 @@ async def test_numbers_that_end_alike_have_doubts_of_their_own(stage: Stages) ->
         await events_of(site, 2)
         assert not site.tally.of("a")
         assert [site.tally.of(id_)[0].provider_message_id for id_ in "cb"] == ["x", "y"]
+
+
+async def test_many_receipts_of_one_number_read_its_doubts_once(stage: Stages) -> None:
+    """Those of a handset for load tests: read for each receipt they would be millions, and more than a call has time for."""
+    async with site_of(stage) as site, callbacks(site) as process:
+        key = process.prefix + doubt_key("acc", ANA)
+        rows: Any = {
+            f"{1.0:017.6f}/banco/{n}/1/0": encode_sent(sent(message(str(n), to=ANA), "alpha")) for n in range(1500)
+        }
+        await process.redis.hset(key, mapping=rows)
+        async with asyncio.timeout(2):
+            await read_receipts(process, *((f"id-{n}", ANA[1:]) for n in range(1500)))
+        assert process.receipts.counts["resolved"] == 1500
+        await site.until(lambda: process.store.calls == 3)
+        assert not await process.redis.exists(key)
+
+
+async def test_of_too_many_doubts_of_one_number_some_are_read(stage: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receipt tells of one of them all the same."""
+    monkeypatch.setattr("gateway.receipts._DOUBTS", 200)
+    async with site_of(stage) as site, callbacks(site) as process:
+        rows: Any = {
+            f"{1.0:017.6f}/banco/{n}/1/0": encode_sent(sent(message(str(n), to=ANA), "alpha")) for n in range(2000)
+        }
+        await process.redis.hset(process.prefix + doubt_key("acc", ANA), mapping=rows)
+        ((_, flat),) = (await process.receipts._doubts([doubt_key("acc", ANA)])).items()
+        assert 200 <= len(flat) < 400
+        await read_receipts(process, ("x", ANA[1:]))
+        assert process.receipts.counts["resolved"] == 1
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one-batch", "one-by-one"])

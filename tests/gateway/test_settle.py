@@ -17,6 +17,7 @@ from gateway.model import Step, TrafficClass, decode_message
 from gateway.providers.contract import Failure, Scope
 from gateway.providers.http_answer import HttpAnswer, Refusal
 from gateway.publisher import _again
+from gateway.quantities import DAY
 from gateway.settle import LANE_DOWN
 from ratelimit import Adaptive
 from smpp.constants import CommandStatus
@@ -63,9 +64,20 @@ def test_what_was_accepted_is_submitted_under_the_operators_id() -> None:
     assert one.outcomes == {"m": Outcome("s", NOW, ("id-m-0",))}
     key, row, ttl = one.turn.rows
     sent = decode_sent(row)
-    assert (key, ttl) == ("d:account:id-m-0", 3600)
+    assert (key, ttl) == ("d:account:id-m-0", 4 * DAY)
     assert (sent.to, sent.message_id, sent.attempt, sent.lane, sent.id) == (message().to, "m", 2, "andina", "id-m-0")
     assert one.told == [(0, "s")]
+
+
+@pytest.mark.parametrize(("text", "rows"), [("hello", 1), (long_text(2), 2)], ids=["whole", "parts"])
+@pytest.mark.parametrize(("validity_s", "lives_s"), [(60, 3600), (6 * DAY, 8 * DAY)])
+def test_a_row_lives_until_the_operator_has_said_that_its_message_expired(
+    text: str, rows: int, validity_s: int, lives_s: int
+) -> None:
+    """Which it does only when the validity is over."""
+    one = line(alone(max_validity_s=validity_s), message(text=text))
+    one.answer(one.write())
+    assert one.turn.rows[2::3] == [lives_s] * rows
 
 
 def test_an_operator_without_ids_has_accepted_too() -> None:
@@ -406,7 +418,7 @@ def test_silence_is_unknown_where_the_class_reports() -> None:
     one.settler.unanswered(one.write(), NOW)
     assert one.outcomes == {"m": Outcome("u", NOW, ("",), "no-answer", "written, not answered", 1)}
     key, field, row, ttl = one.turn.doubts
-    assert (key, ttl) == (doubt_key("andina", message().to), 3600)
+    assert (key, ttl) == (doubt_key("andina", message().to), 4 * DAY)
     assert field == f"{NOW:017.6f}/banco/m/1/0"
     assert decode_sent(row).message_id == "m"
 
