@@ -364,6 +364,14 @@ def revoked(one: Line) -> None:
     queue.keep((part for part in queue.ready if part.flight.flying), NOW)
 
 
+def comes_back(one: Line, part: Part, answered: int | None) -> None:
+    """A part is refused for now, or never answered."""
+    if answered is None:
+        one.settler.unanswered([part], NOW)
+    else:
+        one.answer([part], answered)
+
+
 def given_back(one: Line) -> None:
     """Its queue is ours again."""
     queue = one.slot("andina").queues[0]
@@ -378,10 +386,7 @@ def test_a_part_that_comes_back_while_its_queue_is_away_is_written_when_it_is_ou
     one = line(config, message(text=long_text(2), class_=OTP), class_="otp")
     first, second = one.write()
     revoked(one)
-    if answered is None:
-        one.settler.unanswered([first], NOW)
-    else:
-        one.answer([first], answered)
+    comes_back(one, first, answered)
     given_back(one)
     one.answer([second])
     one.lanes["andina"].adaptive = Adaptive(100_000, 0.0)
@@ -396,10 +401,7 @@ def test_a_part_that_comes_back_while_its_queue_is_away_goes_with_it(answered: i
     one = line(alone(), message(text=long_text(2), class_=OTP), class_="otp")
     first, second = one.write()
     revoked(one)
-    if answered is None:
-        one.settler.unanswered([first], NOW)
-    else:
-        one.answer([first], answered)
+    comes_back(one, first, answered)
     one.answer([second])
     queue = one.slot("andina").queues[0]
     assert queue.flights == {}
