@@ -378,7 +378,9 @@ class Receipts:
             if now - early.seen_at < self._early_limit:
                 self._count(early.account, "early")
                 due = min(now + max(_EARLY_FIRST_S, now - early.seen_at), early.seen_at + self._early_limit)
-                self._ladder.put(batches, due, RECEIPT, early.key.encode(), encode_early(early), now)
+                # Those of one number go to one worker: two that read its doubts at the same time would tell of the same one.
+                whose = doubt_key(early.account, early.to) if early.to else early.key
+                self._ladder.put(batches, due, RECEIPT, whose.encode(), encode_early(early), now)
             elif early.status is EventStatus.SUBMITTED:
                 self._count(early.account, "intermediate")  # on its way, as whoever sent it knows
             else:
