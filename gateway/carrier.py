@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gateway.correlation import REMEMBER_S
 from gateway.http_lane_config import HttpLane
 from gateway.inbox import Answer, Inbox
 from gateway.lane_config import Lane
@@ -71,6 +72,8 @@ class Carrier(Protocol):
     """They may carry that and not the id of the answer."""
     in_line: bool
     """What is written at once is answered at once, over one connection."""
+    told_for_s: int
+    """How long after its write something may be said of a message: its row lives at least so long."""
     sure_to_fit: int
     """Length up to which a text needs no counting: it cannot take more parts than the lane allows."""
 
@@ -115,6 +118,8 @@ class SmppCarrier:
         self.encode = encoder.encode
         self.count = encoder.count
         self.id_format = lane.message_id_format
+        # An SMSC says that a message has expired only some time after its validity is over.
+        self.told_for_s = lane.max_validity_s * 4 // 3
         # In UCS-2, where nothing else holds it, a part carries 67 code units, of which a character takes two at most.
         self.sure_to_fit = 33 * lane.max_parts if "ucs2" in lane.alphabets else 0
         self._errors = ErrorTable(lane)
@@ -149,11 +154,13 @@ class HttpCarrier:
     echoes = True
     by_reference = False
     in_line = False
+    told_for_s = REMEMBER_S
     sure_to_fit = 1 << 30  # how long a text may be is the provider's to say
 
     def __init__(self, lane: HttpLane) -> None:
         self.provider = registry.build(lane)
         self.by_reference = getattr(self.provider, "by_reference", False)
+        self.told_for_s = getattr(self.provider, "told_for_s", REMEMBER_S)
         self.shared = http.HttpLane(lane.name, lane.account, self.provider, lane.http, lane.slots)
 
     def encode(self, message: Message, now: float) -> list[Any]:

@@ -156,7 +156,7 @@ class Gate:
     def within_hours(self, message: Message, now: float) -> Message:
         """Return the message as its provider is to know it: it gives up when the person may not be written to any more."""
         ends = self._calendar.ends(message, now)
-        return message if ends == inf or 0 < message.expires_at <= ends else replace(message, expires_at=ends)
+        return message if ends == inf or has_expired(message, ends) else replace(message, expires_at=ends)
 
     def wait(self, message: Message, parts: int, now: float, left_s: float = inf) -> float:
         """Seconds after which to ask again (`AGAIN_S` at most), or 0 with the tokens of all its caps taken: it goes now.

@@ -18,7 +18,7 @@ from gateway.conditions import Whose
 from gateway.correlation import attempt_key
 from gateway.errors import Disposition
 from gateway.flight import Flight
-from gateway.model import Message, TrafficClass
+from gateway.model import Message, TrafficClass, has_expired
 from gateway.pairs import Pairs
 from gateway.portfolio import Portfolio, Wish
 from gateway.providers.contract import Failure, Scope
@@ -137,7 +137,7 @@ class Number:
         if state.standing != "ok":
             elsewhere = Failure(Disposition.REROUTE, "number-held", state.reason)
             again = _wait(message, state.until, now, elsewhere)
-            return elsewhere if isinstance(again, float) and 0 < message.expires_at <= now + again else again
+            return elsewhere if isinstance(again, float) and has_expired(message, now + again) else again
         if template:
             state = conditions.template_state(self.whose.account, template, now)
         if state.standing == "ok":

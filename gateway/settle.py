@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import Classes, HttpLane, WhatsAppLane
-from gateway.correlation import REMEMBER_S, attempt_key, doubt_key, encode_sent, id_key, reference_key, sent
+from gateway.config import Classes
+from gateway.correlation import attempt_key, doubt_key, encode_sent, id_key, reference_key, sent
 from gateway.errors import Disposition
 from gateway.failover import Failover
 from gateway.flight import Flight, Part, Queue
@@ -23,7 +23,6 @@ from gateway.model import Message, published_ms
 from gateway.providers.contract import PUT_BACK, Failure, Scope
 from gateway.providers.http_answer import Refusal
 from gateway.providers.whatsapp import template_of
-from gateway.quantities import DAY
 from gateway.retry import FIRST_S, next_attempt
 from gateway.turn import Turn
 from smpp.errors import SMPPError
@@ -44,8 +43,6 @@ _SILENCE = Failure(Disposition.RETRY, "no-answer", doubtful=True)
 LANE_DOWN = "lane-down"
 """Why a message moved that its lane never saw."""
 TOO_LATE = "expires_at has passed"
-_WHATSAPP_S = 31 * DAY
-"""Meta keeps a message for 30 days until its recipient can be reached."""
 
 
 class Settler:
@@ -461,11 +458,7 @@ class Settler:
                 self._turn.doubts += (*_doubt_key(flight, number), row, self._rows_ttl(lane))
 
     def _rows_ttl(self, lane: Lane) -> int:
-        """Until nothing more can come: an SMSC says that a message has expired only some time after its validity is over."""
-        config = lane.config
-        if isinstance(config, HttpLane):
-            return max(self._ttl, _WHATSAPP_S if isinstance(config, WhatsAppLane) else REMEMBER_S)
-        return max(self._ttl, config.max_validity_s * 4 // 3)
+        return max(self._ttl, lane.carrier.told_for_s)
 
     def _count(self, flight: Flight) -> int:
         try:

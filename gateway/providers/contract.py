@@ -180,7 +180,8 @@ class Provider(Protocol):
     """What `gateway/providers/*.py` implement; one instance serves one lane and holds its settings and secrets.
 
     Where callbacks may carry our reference and not the id that `read` returned, an attribute `by_reference` says so. Where
-    a callback is proved by the last segment of its path, below the lane's own, an attribute `secret_path` does.
+    a callback is proved by the last segment of its path, below the lane's own, an attribute `secret_path` does. Where they come
+    later than others', an attribute `told_for_s` says until how many seconds after the request.
     """
 
     idempotent: bool

@@ -32,6 +32,7 @@ from gateway.providers.contract import (
     reference_of,
 )
 from gateway.providers.requests import Keyed
+from gateway.quantities import DAY
 from gateway.tables import Secret
 
 
@@ -208,6 +209,7 @@ class WhatsApp(Keyed):
 
     idempotent = False
     batch = 1
+    told_for_s = 31 * DAY  # Meta keeps a message for 30 days until its recipient can be reached
 
     def __init__(self, settings: WhatsAppSettings) -> None:
         self._settings = settings

@@ -944,25 +944,31 @@ def test_what_is_in_doubt_at_the_end_of_the_hours_is_told_of_as_its_class_says(c
 # A store that is away.
 
 
+def stands_still(site: Works, seconds: float, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Have the next exchange take so long; returns the time before it."""
+    before = clock = time.time()
+    monkeypatch.setattr("gateway.dispatch.time", SimpleNamespace(time=lambda: clock, monotonic=time.monotonic))
+    exchange = site.worker.ledger.exchange
+
+    async def away(*asked: Any) -> Any:
+        nonlocal clock
+        clock += seconds
+        monkeypatch.setattr(site.worker.ledger, "exchange", exchange)
+        return await exchange(*asked)
+
+    monkeypatch.setattr(site.worker.ledger, "exchange", away)
+    return before
+
+
 async def test_what_has_become_too_late_while_the_store_was_away_is_not_written(
     store_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It had been chosen in time, and the exchange took an hour. What may still go goes at once."""
     config = configured({"andina": {}}, store_url=store_url, kafka={"prefix": namespace})
     async with works(config) as site:
-        clock = time.time()
-        monkeypatch.setattr("gateway.dispatch.time", SimpleNamespace(time=lambda: clock, monotonic=time.monotonic))
-        exchange = site.worker.ledger.exchange
-
-        async def away(*asked: Any) -> Any:
-            nonlocal clock
-            clock += 3600
-            monkeypatch.setattr(site.worker.ledger, "exchange", exchange)
-            return await exchange(*asked)
-
-        monkeypatch.setattr(site.worker.ledger, "exchange", away)
+        now = stands_still(site, 3600, monkeypatch)
         queue = await site.queue("andina")
-        put(queue, message("late", expires_at=clock + 60), message("good"))
+        put(queue, message("late", expires_at=now + 60), message("good"))
         assert await settled(site) == ["x"]
         assert ids(site.written("andina")) == ["good"]
         assert port_of(queue.slot).in_flight == 1
@@ -975,17 +981,8 @@ async def test_what_waited_for_the_store_is_written_with_the_time_that_is_left(
     """The operator would deliver it after its end."""
     config = configured({"andina": {}}, store_url=store_url, kafka={"prefix": namespace})
     async with works(config) as site:
-        clock = time.time()
-        monkeypatch.setattr("gateway.dispatch.time", SimpleNamespace(time=lambda: clock, monotonic=time.monotonic))
-        exchange = site.worker.ledger.exchange
-
-        async def away(*asked: Any) -> Any:
-            nonlocal clock
-            clock += 7000
-            return await exchange(*asked)
-
-        monkeypatch.setattr(site.worker.ledger, "exchange", away)
-        put(await site.queue("andina"), message(expires_at=clock + 7200))
+        now = stands_still(site, 7000, monkeypatch)
+        put(await site.queue("andina"), message(expires_at=now + 7200))
         await site.turn()
         (part,) = site.written("andina")
         assert b"000000000320000R" in part.body

@@ -182,7 +182,7 @@ async def test_a_slot_is_owned_with_all_its_queues(store_url: str, namespace: st
         ((key, slot),) = it.slots.slots.items()
         assert key == ("andina", 1)
         assert [queue.class_ for queue in slot.queues] == ["otp", "transactional", "bulk"]
-        assert all(queue.owned for queue in slot.queues)
+        assert all(queue.owned and queue.entry.epoch > 0 for queue in slot.queues)
 
 
 async def test_a_queue_is_read_from_where_the_group_is(store_url: str, namespace: str) -> None:
